@@ -1,0 +1,115 @@
+"""What a finished run leaves for people: results, tables, figures and the report."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+
+from sfjax import keys, outputs, report, study, views
+from sfjax.study import Config, Task, TestSet, storage, tables
+from sfjax.study.scores import METRICS
+from sfjax.study.tasks import displayable
+
+
+def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: bool) -> Iterator[str]:
+    """Writes results, tables, figures and the report; yields what it is about to do, once a task.
+
+    Args:
+        config: The run.
+        tasks: Its tasks, all scored.
+        out: The run folder.
+        images: Put thumbnails into the report.
+    """
+    results, summary = (study.collect(list(tasks), what) for what in ("results", "summary"))
+    for name, table in (("results", results), ("summary", summary)):
+        for suffix in ("parquet", "csv"):
+            storage.write_table(out / f"{name}.{suffix}", table)
+    for metric in METRICS:
+        storage.write_text(out / "tables" / f"{metric}.md", tables.metric_table(summary, metric))
+    pages = []
+    for task in tasks:
+        yield f"{task.name}: embedding and figures"
+        storage.write_text(out / "tables" / f"{task.name}.md", tables.detail_table(summary, task.name))
+        pages.append(task_report(config, task, images=images))
+        chart = views.risk_coverage(pages[-1].curves, title=f"{task.name}: selective risk against coverage")
+        for suffix in ("svg", "json"):
+            path = out / "figures" / f"risk_coverage_{task.name}.{suffix}"
+            storage.write(path, lambda file, chart=chart: views.save(chart, file))
+    subtitle = (
+        f"{config.network}, {len(config.seeds)} networks a task, {config.num_samples} Monte Carlo passes; views show the "
+        f"network of seed {config.seeds[0]}"
+    )
+    report.write_report(
+        out / "report.html", pages, results, title="Silent failures: where, how confident, and why", subtitle=subtitle
+    )
+
+
+def task_report(config: Config, task: Task, *, images: bool) -> report.TaskReport:
+    """Returns what the report shows of a task, from the files of its first network; what is computed is kept.
+
+    Args:
+        config: The run.
+        task: Scored.
+        images: Whether there are to be thumbnails.
+    """
+    seed = config.seeds[0]
+    uncorrupted = [one for one in task.test_sets if one.kind != "corruption"]
+    middle = config.levels[len(config.levels) // 2] if config.levels else 0
+    drawn = uncorrupted + [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
+    said = {one.name: outputs.load(task.outputs_path(seed, one.name)) for one in drawn}
+    about = {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn}
+
+    def points() -> pd.DataFrame:
+        made = report.points_table(
+            {one.name: said[one.name] for one in uncorrupted},
+            {one.name: about[one.name] for one in uncorrupted},
+            task.dataset.classes,
+            config.csfs,
+            size=config.embedded_images,
+            seed=config.data_seed,
+            num_jobs=os.cpu_count() or 1,
+        )
+        made.table.attrs["note"] = made.note  # Parquet keeps it with the table
+        return made.table
+
+    def curves() -> pd.DataFrame:
+        key = keys.stream(jax.random.key(config.data_seed), "bands")
+        return report.curves_table(said, about, config.csfs, key=key)
+
+    table = kept(task.folder / "points.parquet", points)
+    return report.TaskReport(
+        name=task.name,
+        classes=task.dataset.classes,
+        points=table,
+        thumbnails=thumbnails(task, uncorrupted, table) if images else None,
+        curves=kept(task.folder / "curves.parquet", curves),
+        notes=(table.attrs["note"], *task.dataset.notes),
+    )
+
+
+def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Returns the table at `path`, made and written first where it is missing."""
+    if not path.exists():
+        storage.write_table(path, make())
+    return pd.read_parquet(path)
+
+
+def thumbnails(task: Task, test_sets: Sequence[TestSet], points: pd.DataFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function from points' ids to their images as the network saw them, in RGB.
+
+    Args:
+        task: Whose images.
+        test_sets: Those that the points come from.
+        points: With `id`, `test_set` and `row`.
+    """
+    place = points.set_index("id")[["test_set", "row"]]
+    by_name = {one.name: task.dataset.subset(one.split)[0] for one in test_sets}
+
+    def of(ids: np.ndarray) -> np.ndarray:
+        rows = place.loc[ids]
+        return displayable(np.stack([by_name[name][row] for name, row in rows.itertuples(index=False)]))
+
+    return of

@@ -1,0 +1,204 @@
+"""Fluorescence microscopy phantoms: stained cells in six channels, and which of twelve treatments they had."""
+
+from types import MappingProxyType
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from sfjax.phantoms import primitives as draw
+from sfjax.phantoms.base import Factor, Factors, Phantom, Subclass, anatomy, by_domain, pose
+
+CHANNELS: Final = ("nuclei", "reticulum", "actin", "nucleoli", "mitochondria", "golgi")
+
+USUAL: Final = {
+    "cell_count": 0.68, "cell_size": 0.45, "elongation": 0.15, "nucleus_size": 0.45, "nucleus_irregularity": 0.15,
+    "fragmentation": 0.05, "reticulum": 0.50, "actin_fibers": 0.40, "actin_cortex": 0.50, "nucleoli": 0.65,
+    "mitochondria": 0.50, "mitochondria_clumping": 0.20, "golgi": 0.50, "golgi_dispersal": 0.20,
+}  # fmt: skip
+"""Centers of the class factors in untreated cells."""
+
+TREATMENTS: Final = {
+    "control": {},
+    "proliferation arrest": {"cell_count": 0.16, "cell_size": 0.75},
+    "cell elongation": {"elongation": 0.95, "actin_fibers": 0.50},
+    "nuclear enlargement": {"nucleus_size": 0.88},
+    "apoptosis": {"fragmentation": 0.85, "cell_count": 0.45, "cell_size": 0.28},
+    "reticulum stress": {"reticulum": 0.95},
+    "stress fibers": {"actin_fibers": 0.90},
+    "actin loss": {"actin_fibers": 0.10, "actin_cortex": 0.10},
+    "nucleolar stress": {"nucleoli": 0.02, "nucleus_irregularity": 0.40},
+    "mitochondrial clumping": {"mitochondria_clumping": 1.0},
+    "mitochondrial loss": {"mitochondria": 0.04},
+    "golgi dispersal": {"golgi_dispersal": 0.95},
+}
+"""What each treatment changes."""
+
+ATYPICAL: Final = {"cell_size": 0.22, "elongation": 0.30, "nucleus_irregularity": 0.40, "nucleus_size": 0.15}
+"""What the rare cell line adds to every factor's center."""
+
+SPREADS: Final = {"cell_count": 0.11, "nucleus_irregularity": 0.06, "fragmentation": 0.07}
+
+SUBCLASSES: Final = tuple(
+    Subclass(f"{line}, {name}", name, share * (2 if name == "control" else 1))
+    for line, share in (("epithelial", 1), ("giant spindle", 0))
+    for name in TREATMENTS
+)
+
+
+def _class_factors() -> dict[str, Factor]:
+    """Returns the class factors: the usual cells' centers for each treatment, then the rare cells'."""
+    from sfjax.phantoms.base import by_subclass
+
+    def centers(name: str) -> list[float]:
+        usual = [{**USUAL, **changed}[name] for changed in TREATMENTS.values()]
+        return usual + [min(1.0, center + ATYPICAL.get(name, 0.0)) for center in usual]
+
+    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.07)) for name in USUAL}
+
+
+FACTORS: Final[dict[str, Factor]] = {
+    **_class_factors(),
+    "crowding": anatomy(0.50, 0.20),
+    "alignment": anatomy(0.40, 0.25),
+    "angle": pose(0.0, 3.1416),
+    # two plates of the training experiments, and a later experiment with other stains and lamps
+    **{
+        f"stain_{channel}": by_domain(1.0, 0.92, late, spread=0.05, low=0.0, high=2.5)
+        for channel, late in zip(CHANNELS, (0.90, 1.20, 0.80, 0.80, 1.15, 0.85), strict=True)
+    },
+    "background": by_domain(0.030, 0.045, 0.060, spread=0.010, low=0.0, high=0.3),
+    "uneven_lamp": by_domain(0.08, 0.14, 0.25, spread=0.04, low=0.0, high=0.8),
+    "defocus": by_domain(0.010, 0.014, 0.018, spread=0.004, low=0.0, high=0.1),
+    "noise": by_domain(0.020, 0.028, 0.040, spread=0.005, low=0.0, high=0.3),
+}
+
+CELLS: Final = 16  # a jittered lattice of four by four, of which `cell_count` decides how many are occupied
+
+
+def _cells(
+    dice: draw.Dice, f: Factors, y: Float[Array, "h w"], x: Float[Array, "h w"]
+) -> tuple[Float[Array, "h w"], Float[Array, "h w"], Float[Array, "h w"], Float[Array, "h w"]]:
+    """Returns, of the cell that each pixel belongs to: the pixel's place (along, across, in radii) and two random traits."""
+    lattice = (jnp.arange(4, dtype=jnp.float32) - 1.5) * 0.56
+    cy, cx = (axis.ravel() for axis in jnp.meshgrid(lattice, lattice, indexing="ij"))
+    moved = (0.06 + 0.10 * f["crowding"]) * dice.normal(2, CELLS)
+    cy, cx = cy + moved[0], cx + moved[1]
+    angle = f["angle"] + (1.0 - f["alignment"]) * dice.uniform(CELLS, low=-1.57, high=1.57)
+    radius = (0.15 + 0.20 * f["cell_size"]) * dice.uniform(CELLS, low=0.85, high=1.2)
+    empty = dice.uniform(CELLS) > 0.15 + 0.95 * f["cell_count"]
+    stretch = jnp.sqrt(1.0 + 2.4 * f["elongation"])
+    down, right = jnp.cos(angle) / radius, jnp.sin(angle) / radius
+    traits = dice.uniform(2, CELLS)
+    table = jnp.stack([jnp.where(empty, 50.0, cy), cx, down, right, traits[0], traits[1]], 1)
+
+    def place(
+        row: Float[Array, "*shape 6"], y: Float[Array, "*shape"], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        dy, dx, c, s = y - row[..., 0], x - row[..., 1], row[..., 2], row[..., 3]
+        return (c * dy - s * dx) * stretch, (s * dy + c * dx) / stretch
+
+    shape = (CELLS, *y.shape)
+    v, u = place(jnp.broadcast_to(table[:, None, None, :], (*shape, 6)), jnp.broadcast_to(y, shape), jnp.broadcast_to(x, shape))  # fmt: skip
+    # The cell whose own measure says that it is nearest has the pixel.
+    row = table[jnp.argmin(v * v + u * u, 0)]
+    v, u = place(row, y, x)
+    return v, u, row[..., 4], row[..., 5]
+
+
+def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:
+    """Returns a field of cells, (size, size, 6) in [0, 1], with the channels of `CHANNELS`.
+
+    Args:
+        key: The key of everything random that is no factor.
+        factors: The values of `FACTORS`.
+        size: Pixels a side.
+    """
+    f = factors
+    of_shapes, of_sensor = jax.random.split(key)
+    dice = draw.Dice(of_shapes, 8192)
+    y, x = draw.grid(size)
+    wobble = 0.035 * (1.0 + f["nucleus_irregularity"])
+    warped_y = y + wobble * dice.noise(size, 7, 2)
+    warped_x = x + wobble * dice.noise(size, 7, 2)
+    v, u, first, second = _cells(dice, f, warped_y, warped_x)
+    r = jnp.sqrt(v * v + u * u)
+    cell = draw.soft(1.0 - r, 0.30)
+
+    # The nucleus is rounder than its cell, lies a little off its middle, and falls to pieces in apoptosis.
+    away = 0.25 * (first - 0.5)
+    nucleus_radius = (0.24 + 0.30 * f["nucleus_size"]) * (0.9 + 0.2 * second)
+    stretch = jnp.sqrt(1.0 + 2.4 * f["elongation"])
+    nv, nu = (v - away) / stretch**0.5, (u + away) * stretch**0.5
+    crumbs = dice.noise(size, 16)
+    dent = 0.30 * f["nucleus_irregularity"] * jnp.sin(3.0 * jnp.arctan2(nv, nu) + 6.0 * first)
+    nr = jnp.sqrt(nv * nv + nu * nu) / nucleus_radius - dent
+    whole = draw.soft(1.0 - nr, 0.30)
+    pieces = draw.soft(1.15 - nr, 0.3) * draw.soft(crumbs - 0.3, 0.6)
+    dying = (first < f["fragmentation"]).astype(jnp.float32)
+    nucleus = draw.mix(whole, 1.4 * pieces, dying)
+    chromatin = dice.noise(size, 20, 2)
+    nuclei = nucleus * (0.62 + 0.10 * chromatin + 0.15 * second)
+
+    body = cell * (1.0 - 0.75 * whole)
+    near = jnp.exp(-((jnp.maximum(nr - 1.0, 0.0) / 1.0) ** 2))
+    mesh = dice.noise(size, 15, 2)
+    reticulum = body * (0.18 + 0.85 * f["reticulum"] * (0.35 + 0.65 * near) * (0.75 + 0.25 * mesh))
+
+    cortex = jnp.exp(-(((r - 0.92) / 0.14) ** 2))
+    fibers = jax.nn.sigmoid(6.0 * jnp.cos(19.0 * v + 1.5 * mesh + 6.0 * first) - 2.5)
+    actin = cell * (0.10 + 0.85 * f["actin_cortex"] * cortex + 0.75 * f["actin_fibers"] * fibers * (1.0 - 0.5 * whole))
+
+    dots = draw.soft(dice.noise(size, 19) - 1.25, 0.5)
+    center = jnp.exp(-((nr / 0.45) ** 2))
+    nucleoli = (0.45 - 0.35 * f["nucleoli"]) * body + whole * (0.22 + 0.75 * jnp.clip(dots + 0.55 * center, 0.0, 1.0) * 1.6 * f["nucleoli"])
+
+    ridge = jnp.exp(-((dice.noise(size, 18) / 0.35) ** 2))
+    clump = jnp.exp(-((jnp.maximum(nr - 1.0, 0.0) / 0.45) ** 2)) * (1.0 - whole)
+    spread_out = body * ridge * (0.4 + 0.6 * near)
+    network = draw.mix(spread_out, 1.1 * clump * cell * (0.7 + 0.3 * ridge), f["mitochondria_clumping"])
+    mitochondria = 0.08 * body + 1.5 * f["mitochondria"] * network
+
+    toward = jnp.exp(-(((v - away) ** 2 + (u + away - 1.35 * nucleus_radius) ** 2) / 0.035))
+    scattered = draw.soft(dice.noise(size, 22) - 1.0, 0.5) * body
+    golgi = 0.10 * body + 1.5 * f["golgi"] * cell * draw.mix(1.1 * toward, 0.85 * scattered, f["golgi_dispersal"])
+
+    stack = jnp.stack([nuclei, reticulum, actin, nucleoli, mitochondria, golgi], -1)
+    gains = jnp.stack([f[f"stain_{channel}"] for channel in CHANNELS])[None, None, :]
+    lamp = 1.0 - f["uneven_lamp"] * ((y + 0.5) ** 2 + (x - 0.4) ** 2)
+    image = 0.85 * stack * gains * lamp[..., None] + f["background"]
+    return jnp.clip(draw.sensor(of_sensor, draw.blur(image, f["defocus"]), f["noise"]), 0.0, 1.0)
+
+
+def composite(image: Float[Array, "h w k"]) -> Float[Array, "h w 3"]:
+    """Returns a false-color picture of an image, in [0, 1], each channel as light of one color.
+
+    Args:
+        image: One image in [0, 1]. Six channels: nuclei are blue, reticulum green, actin red, nucleoli cyan,
+            mitochondria magenta, golgi yellow. Three channels stay as they are and one becomes grey.
+    """
+    channels = image.shape[-1]
+    if channels == 1:
+        return jnp.repeat(image, 3, axis=-1)
+    lights = jnp.asarray(
+        [[0.1, 0.3, 1.0], [0.0, 0.55, 0.15], [0.85, 0.12, 0.05], [0.0, 0.5, 0.5], [0.6, 0.05, 0.5], [0.65, 0.55, 0.0]],
+        jnp.float32,
+    )
+    if channels == 3:
+        return image
+    return jnp.clip(jnp.einsum("hwk,kc->hwc", image, lights[:channels]), 0.0, 1.0)
+
+
+PHANTOM: Final = Phantom(
+    name="microscopy",
+    title="Fluorescence microscopy",
+    classes=tuple(TREATMENTS),
+    channels=6,
+    subclasses=SUBCLASSES,
+    domains=("plate 1", "plate 2", "later experiment"),
+    acquisition="acq_later_experiment",
+    manifestation="manif_rare_cell_line",
+    factors=MappingProxyType(FACTORS),
+    render=render,
+)

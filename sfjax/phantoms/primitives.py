@@ -1,0 +1,256 @@
+"""What the phantoms are drawn with: shapes, textures, marks and the faults of cameras.
+
+Coordinates are relative: both axes of an image run from -1 to 1 whatever its size, rows downwards, and a length is a
+share of half the field of view. The same dice draw the same structure at every size, only finer. Fields are float32 of
+shape (h, w) or (h, w, k), and nothing is clipped before the image leaves its renderer.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt32
+
+Scalar = Float[Array, ""] | float
+Field = Float[Array, "h w"]
+Image = Float[Array, "h w k"]
+
+
+def grid(size: int) -> tuple[Field, Field]:
+    """Returns the rows' and the columns' coordinates of the pixel centers, both (size, size), in (-1, 1).
+
+    Example:
+        >>> y, x = grid(2)
+        >>> y.tolist(), x.tolist()
+        ([[-0.5, -0.5], [0.5, 0.5]], [[-0.5, 0.5], [-0.5, 0.5]])
+    """
+    axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
+    y, x = jnp.meshgrid(axis, axis, indexing="ij")
+    return y, x
+
+
+def local(y: Field, x: Field, cy: Scalar, cx: Scalar, angle: Scalar) -> tuple[Field, Field]:
+    """Returns the coordinates of the same pixels seen from (cy, cx) and turned by `angle` radians."""
+    dy, dx = y - cy, x - cx
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    return c * dy - s * dx, s * dy + c * dx
+
+
+def soft(level: Field, width: Scalar) -> Field:
+    """Returns 1 where `level` is above 0 and 0 below, with an edge about `width` wide (in the unit of `level`)."""
+    return jax.nn.sigmoid(level * (4.0 / width))
+
+
+def mix(low: Array, high: Array, share: Array) -> Array:
+    """Returns `low` where `share` is 0, `high` where it is 1 and what lies between elsewhere.
+
+    A share of shape (h, w) also blends images and colors of k channels.
+    """
+    share = share[..., None] if share.ndim < max(low.ndim, high.ndim) else share
+    return low + (high - low) * share
+
+
+def color(*rgb: float) -> Image:
+    """Returns one color as an image of one pixel, which broadcasts to any size."""
+    return jnp.asarray(rgb, jnp.float32)[None, None, :]
+
+
+def _normal(bits: UInt32[Array, "..."]) -> Float[Array, "..."]:
+    """Returns about standard normal numbers: the sum of the four bytes of each word, within 3.45 deviations."""
+    # A quarter of the time of the inverse error function, which is most of what a noisy image costs.
+    total = (bits & 255) + ((bits >> 8) & 255) + ((bits >> 16) & 255) + (bits >> 24)
+    return (total.astype(jnp.float32) - 510.0) / 147.8
+
+
+class Dice:
+    """Random numbers, handed out in turn from one draw.
+
+    One draw for all the shapes of an image compiles ten times faster than one for each of them.
+    """
+
+    def __init__(self, key: Key[Array, ""], count: int):
+        self._bits = jax.random.bits(key, (count,), jnp.uint32)
+        self._used = 0
+
+    def _take(self, *shape: int) -> UInt32[Array, "..."]:
+        first, self._used = self._used, self._used + math.prod(shape)
+        if self._used > self._bits.size:
+            raise ValueError(f"These dice have {self._bits.size} numbers and {self._used} are asked for. Make more.")
+        return self._bits[first : self._used].reshape(shape)
+
+    def normal(self, *shape: int) -> Float[Array, "..."]:
+        """Returns the next numbers of about a standard normal law, in `shape`."""
+        return _normal(self._take(*shape))
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Float[Array, "..."]:
+        """Returns the next numbers of a uniform law in [low, high), in `shape`."""
+        return low + (high - low) * ((self._take(*shape) >> 8).astype(jnp.float32) * 2.0**-24)
+
+    def noise(self, size: int, cells: int, octaves: int = 1) -> Field:
+        """Returns a smooth random field of zero mean and unit standard deviation, shape (size, size).
+
+        Args:
+            size: Pixels a side.
+            cells: Random values a side of the coarsest layer: the higher, the finer.
+            octaves: Number of layers, each twice as fine and half as strong as the one before.
+        """
+        total, power = jnp.zeros((size, size), jnp.float32), 0.0
+        for octave in range(octaves):
+            weights = jnp.asarray(_weights(size, cells * 2**octave))
+            side = weights.shape[1]
+            total += 0.5**octave * (weights @ self.normal(side, side) @ weights.T)
+            power += 0.25**octave
+        return total / power**0.5
+
+
+@functools.cache
+def _weights(size: int, cells: int) -> Float[np.ndarray, "size values"]:
+    """Returns the weights of random values on a lattice, one beyond either end, in a smooth row of pixels."""
+    pixel = (np.arange(size) + 0.5) / size * cells
+    value = np.arange(-1, cells + 1) + 0.5
+    weights = np.exp(-0.5 * ((pixel[:, None] - value[None, :]) / 0.62) ** 2)
+    return (weights / np.sqrt((weights**2).sum(1, keepdims=True))).astype(np.float32)  # unit variance in every pixel
+
+
+def star(dice: Dice, y: Field, x: Field, radius: Scalar, irregularity: Scalar, *, modes: int = 6) -> Field:
+    """Returns the level of a round shape with a wavy border: 1 in its middle, 0 on the border, negative outside.
+
+    Args:
+        dice: Where the waves of the border come from.
+        y: Rows, seen from the shape's center.
+        x: Columns, seen from the shape's center.
+        radius: Mean radius of the border, above 0.
+        irregularity: Standard deviation of the border's radius as a share of `radius`; 0 is a circle.
+        modes: Number of Fourier modes of the border, from two waves a turn on.
+    """
+    r = jnp.sqrt(y * y + x * x) + 1e-6
+    c, s = x / r, y / r
+    weights = dice.normal(modes, 2)
+    wave, real, imaginary, power = jnp.zeros_like(r), c, s, 0.0
+    for m in range(modes):  # cos and sin of one more multiple of the angle in each turn, without trigonometry
+        real, imaginary = real * c - imaginary * s, real * s + imaginary * c
+        wave += (weights[m, 0] * real + weights[m, 1] * imaginary) / (m + 1.0)
+        power += 1.0 / (m + 1.0) ** 2
+    return 1.0 - r / (radius * jnp.maximum(1.0 + irregularity * wave / power**0.5, 0.3))
+
+
+def spots(cy: Float[Array, " m"], cx: Float[Array, " m"], radius: Float[Array, " m"], height: Float[Array, " m"],
+          size: int) -> Field:  # fmt: skip
+    """Returns the sum of m round Gaussian spots, shape (size, size).
+
+    Args:
+        cy: Rows of the centers.
+        cx: Columns of the centers.
+        radius: Standard deviations, above 0.
+        height: Values in the centers.
+        size: Pixels a side.
+    """
+    axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
+    rows = height[:, None] * jnp.exp(-0.5 * ((axis[None, :] - cy[:, None]) / radius[:, None]) ** 2)
+    columns = jnp.exp(-0.5 * ((axis[None, :] - cx[:, None]) / radius[:, None]) ** 2)
+    return rows.T @ columns  # a round Gaussian is a product of one along the rows and one along the columns
+
+
+def strokes(
+    y: Field, x: Field, segments: Float[Array, "m 4"], width: Float[Array, " m"], *, taper: float = 0.0
+) -> Field:
+    """Returns how far each pixel is covered by m straight strokes with round ends, in [0, 1].
+
+    Args:
+        y: Rows.
+        x: Columns.
+        segments: From where to where: y, x, y, x.
+        width: Full widths at the start. A stroke thinner than a pixel grows pale instead of vanishing.
+        taper: Share of the width that is lost towards the end, in [0, 1].
+    """
+    pixel = 2.0 / y.shape[0]
+    ay, ax, by, bx = (segments[:, i, None, None] for i in range(4))
+    dy, dx = by - ay, bx - ax
+    py, px = y[None] - ay, x[None] - ax
+    along = jnp.clip((py * dy + px * dx) / (dy * dy + dx * dx + 1e-9), 0.0, 1.0)
+    distance = jnp.sqrt((py - along * dy) ** 2 + (px - along * dx) ** 2 + 1e-12)
+    width = width[:, None, None] * (1.0 - taper * along)
+    coverage = jnp.clip((0.5 * width - distance) / pixel + 0.5, 0.0, 1.0) * jnp.minimum(1.0, width / pixel)
+    return coverage.max(0)
+
+
+def arcs(dice: Dice, y: Field, x: Field, shown: Float[Array, " m"], *, bend: float, width: float) -> Field:
+    """Returns how far each pixel is covered by m long bent threads (hairs, cables) strewn at random, in [0, 1].
+
+    Args:
+        dice: Where their places come from.
+        y: Rows.
+        x: Columns.
+        shown: How opaque each is, in [0, 1].
+        bend: Standard deviation of the curvature.
+        width: Full width, above 0.
+    """
+    pixel = 2.0 / y.shape[0]
+    m = shown.shape[0]
+    center = dice.uniform(m, 2, low=-1.1, high=1.1)
+    angle = dice.uniform(m, high=math.pi)
+    curvature = bend * dice.normal(m)
+    c, s = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
+    dy, dx = y[None] - center[:, 0, None, None], x[None] - center[:, 1, None, None]
+    along, across = c * dy - s * dx, s * dy + c * dx
+    distance = jnp.abs(across - curvature[:, None, None] * along * along)
+    inside = jax.nn.sigmoid((0.9 - jnp.abs(along)) * 30.0)
+    coverage = jnp.clip((0.5 * width - distance) / pixel + 0.5, 0.0, 1.0) * min(1.0, width / pixel)
+    return (coverage * inside * shown[:, None, None]).max(0)
+
+
+LETTERS = {
+    "L": ((-1, -0.6, 1, -0.6), (1, -0.6, 1, 0.6)),
+    "R": ((-1, -0.6, 1, -0.6), (-1, -0.6, -1, 0.4), (-1, 0.4, 0, 0.4), (0, 0.4, 0, -0.6), (0, -0.2, 1, 0.6)),
+    "A": ((1, -0.7, -1, 0), (-1, 0, 1, 0.7), (0.3, -0.4, 0.3, 0.4)),
+    "P": ((-1, -0.6, 1, -0.6), (-1, -0.6, -1, 0.5), (-1, 0.5, 0, 0.5), (0, 0.5, 0, -0.6)),
+}
+"""The strokes of the letters that mark radiographs: y, x, y, x in a box two high and two wide."""
+
+
+def text(word: str, y: Field, x: Field, cy: Scalar, cx: Scalar, height: float) -> Field:
+    """Returns how far each pixel is covered by `word`, written in `LETTERS` around (cy, cx), in [0, 1]."""
+    half = height / 2
+    lines = [
+        (top, left + 1.8 * place, bottom, right + 1.8 * place)
+        for place, letter in enumerate(word)
+        for top, left, bottom, right in LETTERS[letter]
+    ]
+    segments = jnp.asarray(lines, jnp.float32) * half
+    middle = 0.9 * (len(word) - 1) * half
+    start = jnp.stack([jnp.asarray(v, jnp.float32) for v in (cy, cx - middle, cy, cx - middle)])
+    return strokes(y, x, segments + start[None, :], jnp.full((len(lines),), 0.18 * height, jnp.float32))
+
+
+def blur(image: Image, sigma: Scalar) -> Image:
+    """Returns `image` blurred by a Gaussian.
+
+    Args:
+        image: The image.
+        sigma: Standard deviation, in the coordinates' unit; below a fifth of a pixel nothing changes.
+    """
+    size = image.shape[0]
+    axis = jnp.arange(size, dtype=jnp.float32) * (2.0 / size)
+    distance = axis[:, None] - axis[None, :]
+    kernel = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 0.2 / size)) ** 2)
+    kernel = kernel / kernel.sum(1, keepdims=True)  # the border loses no light
+    return jnp.einsum("ij,jwk,vw->ivk", kernel, image, kernel)
+
+
+def vignette(y: Field, x: Field, radius: Scalar, softness: Scalar) -> Field:
+    """Returns 1 inside the circle of `radius` around the middle and 0 outside, over a border `softness` wide."""
+    return soft(radius - jnp.sqrt(y * y + x * x), softness)
+
+
+def sensor(key: Key[Array, ""], image: Image, sigma: Scalar) -> Image:
+    """Returns `image` as a sensor reads it: with noise of standard deviation `sigma`, more in the light.
+
+    Args:
+        key: The noise's key.
+        image: The image, about in [0, 1].
+        sigma: Standard deviation at the value 1; at 0 it is 0.55 of that.
+    """
+    gain = jnp.sqrt(0.3 + 0.7 * jnp.clip(image, 0.0, 1.0))
+    return image + sigma * gain * _normal(jax.random.bits(key, image.shape, jnp.uint32))

@@ -1,0 +1,247 @@
+"""From outputs to the tables that views read: embedded images and risk-coverage curves.
+
+Source and shifted images of a network are embedded together; corrupted images are not among them.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+
+from sfjax import latent
+from sfjax.csf import CSFS
+from sfjax.data import patient_groups
+from sfjax.metrics import resample_weights
+from sfjax.metrics.ranking import rank
+from sfjax.metrics.risk_coverage import curve_of
+from sfjax.outputs import Outputs, concatenate
+
+GALLERY: Final = 12
+"""Of each test set and csf, so many of the most confident failures are embedded whatever the sample is."""
+_PADDED_TO: Final = 256
+_BAND: Final = (0.025, 0.975)
+
+
+class Points(NamedTuple):
+    """The embedded images of a task.
+
+    Attributes:
+        table: What `TaskReport.points` wants; further `row`, the image's place in its test set, `weight`, how many
+            images of its test set it stands for, and `rank_<csf>`, 1 for the surest of all images, which tells apart what the
+            rounding of a probability does not.
+        note: What was embedded and how well, as one sentence.
+    """
+
+    table: pd.DataFrame
+    note: str
+
+
+def points_table(
+    outputs: Mapping[str, Outputs],
+    tables: Mapping[str, pd.DataFrame],
+    classes: Sequence[str],
+    csfs: Sequence[str],
+    *,
+    size: int = 2000,
+    seed: int = 0,
+    num_jobs: int = 1,
+) -> Points:
+    """Returns a sample of the images of all test sets with what every csf says of them, embedded together.
+
+    Failures fill up to about half of the sample, the most confident ones first; the rest is stratified
+    by test set and label. The confidence of a csf without a probability is the image's rank among all images given, as
+    a share.
+
+    Args:
+        outputs: By test set, with features; one network's.
+        tables: By test set, a row an image: kind, domain, subclass, label (a class name).
+        classes: Names of the classes that the outputs number.
+        csfs: Names in `sfjax.csf.CSFS`.
+        size: How many images at most.
+        seed: Of the sample and the embedding.
+        num_jobs: Processor cores.
+
+    Raises:
+        ValueError: The test sets differ, are of unequal length, or have no features.
+    """
+    _check(outputs, tables)
+    lacking = [name for name, output in outputs.items() if output.features is None]
+    if lacking:
+        raise ValueError(
+            f"The outputs of {', '.join(lacking)} have no features to embed. "
+            "Keep the penultimate layer in inference.run."
+        )
+    whole = concatenate(list(outputs.values()))
+    sets = np.repeat(list(outputs), [len(output) for output in outputs.values()])
+    columns = ["kind", "domain", "subclass", "label"]
+    about = pd.concat([tables[name][columns] for name in outputs], ignore_index=True)
+    table = pd.DataFrame(
+        {
+            "id": np.arange(len(sets)),
+            "test_set": sets,
+            **{column: about[column].fillna("").astype(str) for column in columns},
+            "row": np.concatenate([np.arange(len(output)) for output in outputs.values()]),
+        }
+    )
+    names, labels = np.asarray([str(name) for name in classes]), np.asarray(whole.labels)
+    failure = np.zeros(len(table), dtype=bool)
+    most_confident = []
+    for csf, verdict in _verdicts(whole, csfs).items():
+        wrong = verdict.predicted != labels
+        order = np.argsort(-verdict.score, kind="stable")
+        table[f"predicted_{csf}"] = names[verdict.predicted]
+        table[f"correct_{csf}"] = (~wrong).astype(np.int64)
+        table[f"confidence_{csf}"] = verdict.confidence()
+        table[f"rank_{csf}"] = pd.Series(-verdict.score).rank(method="min").astype(np.int64)
+        failure |= wrong
+        most_confident += [order[wrong[order] & (sets[order] == name)][:GALLERY] for name in outputs]
+    strata = (table["test_set"] + "\0" + table["label"]).to_numpy(dtype=str)
+    chosen = _sample(strata, failure, np.unique(np.concatenate(most_confident)), size, seed)
+    embedding = latent.embed(np.asarray(whole.features)[chosen], seed=seed, num_jobs=num_jobs)
+    table["weight"] = _weights(strata, failure, chosen)
+    table = table.iloc[chosen].reset_index(drop=True)
+    table[["x", "y", "z"]] = embedding.coordinates
+    return Points(table, _note(embedding, len(sets), failure, chosen))
+
+
+def curves_table(
+    outputs: Mapping[str, Outputs],
+    tables: Mapping[str, pd.DataFrame],
+    csfs: Sequence[str],
+    *,
+    key: Key[Array, ""],
+    num_resamples: int = 200,
+    num_points: int = 100,
+) -> pd.DataFrame:
+    """Returns the risk-coverage curve of every csf on every test set, with its pointwise 95 % bootstrap band.
+
+    Args:
+        outputs: By test set; one network's.
+        tables: By test set, a row an image: kind; further, where known, patient_id, by which it is resampled, and
+            loss_weight, what a failure weighs.
+        csfs: Names in `sfjax.csf.CSFS`.
+        key: Draws the resamples; all csfs share them.
+        num_resamples: How many.
+        num_points: Of a curve, at equal steps of coverage.
+    """
+    _check(outputs, tables)
+    grid = np.arange(1, num_points + 1) / num_points
+    verdicts = _verdicts(concatenate(list(outputs.values())), csfs)
+    start = 0
+    parts = []
+    for name, output in outputs.items():
+        table, n = tables[name], len(output)
+        here = slice(start, start + n)
+        start += n
+        groups = patient_groups(table) if "patient_id" in table.columns else np.arange(n)
+        cost = table["loss_weight"].to_numpy(np.float32) if "loss_weight" in table.columns else np.ones(n, np.float32)
+        # Padded images weigh nothing; sets of similar size share one compilation.
+        padding = (0, -n % _PADDED_TO)
+        weights = np.asarray(resample_weights(key, jnp.asarray(groups, jnp.int32), num_resamples))
+        weights = np.pad(np.concatenate([np.ones((1, n), np.float32), weights]), [(0, 0), padding])
+        for csf in csfs:
+            score, loss = verdicts[csf].score[here], (verdicts[csf].predicted[here] != np.asarray(output.labels)) * cost
+            padded = jnp.asarray(np.pad(score, padding, constant_values=-np.inf)), jnp.asarray(np.pad(loss, padding))
+            risk = np.asarray(_risks(*padded, jnp.asarray(weights), jnp.asarray(grid, jnp.float32)))
+            low, high = np.quantile(risk[1:], _BAND, axis=0)
+            part = {"coverage": grid, "selective_risk": risk[0], "low": low, "high": high}
+            parts.append(pd.DataFrame({"csf": csf, "test_set": name, "kind": str(table["kind"].iloc[0]), **part}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _check(outputs: Mapping[str, Outputs], tables: Mapping[str, pd.DataFrame]) -> None:
+    if not outputs or set(outputs) != set(tables):
+        raise ValueError(
+            f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
+            f"and {', '.join(tables) or 'none'}."
+        )
+    for name, output in outputs.items():
+        if len(output) != len(tables[name]) or not len(output):
+            raise ValueError(
+                f"{name} has {len(output)} outputs and {len(tables[name])} rows; both must be equal, above 0."
+            )
+
+
+class _Verdict(NamedTuple):
+    """What one csf says of n images."""
+
+    score: Float[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n"]
+    probability: Float[np.ndarray, " n"] | None
+
+    def confidence(self) -> Float[np.ndarray, " n"]:
+        """Returns the probability of being right, or else the share of images with no higher score."""
+        if self.probability is not None:
+            return np.clip(self.probability.astype(np.float64), 0, 1)
+        return pd.Series(self.score).rank(pct=True).to_numpy()
+
+
+def _verdicts(outputs: Outputs, csfs: Sequence[str]) -> dict[str, _Verdict]:
+    return {name: _Verdict(*jax.tree.map(np.asarray, parts)) for name, parts in _evaluate(tuple(csfs), outputs).items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluate(csfs: tuple[str, ...], outputs: Outputs) -> dict[str, tuple[Array, Array, Array | None]]:
+    entries = {name: CSFS[name] for name in csfs}
+    return {
+        name: (csf.score(outputs), csf.predict(outputs), None if csf.probability is None else csf.probability(outputs))
+        for name, csf in entries.items()
+    }
+
+
+def _sample(
+    strata: Shaped[np.ndarray, " n"],
+    failure: Bool[np.ndarray, " n"],
+    first: Int[np.ndarray, " m"],
+    size: int,
+    seed: int,
+) -> Int[np.ndarray, " s"]:
+    """Returns sampled positions in order: those that come `first`, at most half of them, then a stratified sample."""
+    n = len(strata)
+    if n <= size:
+        return np.arange(n)
+    half = size // 2
+    if len(first) > half:
+        first = first[latent.stratified_sample(strata[first], half, seed)] if half else first[:0]
+    others = np.setdiff1d(np.arange(n), first)
+    drawn = latent.stratified_sample(strata[others], size - len(first), seed, keep=failure[others])
+    return np.sort(np.concatenate([first, others[drawn]]))
+
+
+@jax.jit
+def _risks(
+    score: Float[Array, " n"], loss: Float[Array, " n"], weights: Float[Array, "r n"], grid: Float[Array, " m"]
+) -> Float[Array, "r m"]:
+    """Returns the selective risk at the smallest reachable coverage of at least each in `grid`, for each weighting."""
+    ranking = rank(score)
+
+    def risk(weight: Float[Array, " n"]) -> Float[Array, " m"]:
+        curve = curve_of(ranking, loss, weight)
+        place = jnp.searchsorted(curve.coverage, grid - 1e-6)
+        return curve.selective_risk[jnp.minimum(place, curve.coverage.shape[0] - 1)]
+
+    return jax.vmap(risk)(weights)
+
+
+def _weights(
+    strata: Shaped[np.ndarray, " n"], failure: Bool[np.ndarray, " n"], chosen: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " n"]:
+    """Returns how many images each one stands for: those of its test set, label and outcome over those sampled."""
+    cell = np.unique(np.stack([np.unique(strata, return_inverse=True)[1], failure]), axis=1, return_inverse=True)[1]
+    there, sampled = np.bincount(cell), np.bincount(cell[chosen], minlength=cell.max() + 1)
+    return (there / np.maximum(sampled, 1))[cell]
+
+
+def _note(embedding: latent.Embedding, n: int, failure: Bool[np.ndarray, " n"], chosen: Int[np.ndarray, " m"]) -> str:
+    failures, shown = int(failure.sum()), int(failure[chosen].sum())
+    which = (
+        f"all {n} images" if len(chosen) == n else f"{len(chosen)} of {n} images with {shown} of {failures} failures"
+    )
+    method = "principal components" if embedding.method == "pca" else "PCA and t-SNE"
+    quality = "" if np.isnan(embedding.trustworthiness) else f"; trustworthiness {embedding.trustworthiness:.3f} of 1"
+    return f"Latent space: {which}, source and shifted images embedded together by {method}{quality}."

@@ -1,0 +1,271 @@
+"""The benchmark as a generator of units of work: each leaves files, and none is done twice.
+
+A task's units are the epochs of its networks, the outputs of each network on each test set, the scores of each test set
+over all networks, and the latent embedding. Whoever iterates shows the progress; stopping between two units loses
+nothing, and being killed within one loses that one.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from sfjax import inference, keys, outputs, shifts
+from sfjax.data import Dataset, patient_groups
+from sfjax.models import MODELS, Classifier, Variables
+from sfjax.outputs import Outputs
+from sfjax.study import scores, storage
+from sfjax.study.config import Config
+from sfjax.study.tasks import TestSet, load_task, task_names, test_sets
+from sfjax.training import initial_state, train
+from sfjax.training.checkpoints import Checkpoints
+
+METHOD = "cross_entropy"
+
+
+class Progress(NamedTuple):
+    """What has just been done.
+
+    Attributes:
+        task: Of the run.
+        step: For people.
+        share: Of the whole run that is done, from 0 to 1, by estimated cost.
+    """
+
+    task: str
+    step: str
+    share: float
+
+
+class Task(NamedTuple):
+    """A task at work: its data and where its files are."""
+
+    name: str
+    dataset: Dataset
+    classifier: Classifier
+    test_sets: list[TestSet]
+    folder: Path
+
+    def outputs_path(self, seed: int, test_set: str) -> Path:
+        return self.folder / f"seed_{seed}" / "outputs" / f"{test_set}.npz"
+
+
+def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int], object]) -> Iterator[Task]:
+    """Yields the run's tasks with their data, and stores each one's table.
+
+    Args:
+        config: The run.
+        folder: The run folder.
+        progress: Called with task, images read and images in all.
+
+    Raises:
+        ManifestError: The images have faults.
+        ValueError: The images are not those that the run was begun with.
+    """
+    for name in task_names(config):
+        dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
+        task_folder = folder / name
+        table = shareable(dataset.table)
+        path = task_folder / "images.parquet"
+        if path.exists():
+            # As text, in which a missing value is blank whatever Parquet made of it. Rows may have moved in the manifest.
+            if as_text(pd.read_parquet(path)) != as_text(table):
+                raise ValueError(
+                    f"The images of {name}, or what the manifest says of them, are not those that the run in {folder} "
+                    "was begun with. Choose another --out for the new ones."
+                )
+        else:
+            storage.write_table(path, table)
+        classifier = MODELS[config.network](num_classes=len(dataset.classes))
+        yield Task(name, dataset, classifier, test_sets(config, dataset), task_folder)
+
+
+def shareable(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a data set's table without file names and patients' names: rows and numbers stand for them."""
+    return table.drop(columns=["image_path", "patient_id"]).assign(patient=patient_groups(table))
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Returns the table as CSV, without the number of the manifest's row."""
+    return table.drop(columns="row").to_csv(index=False)
+
+
+def run(config: Config, task: Task) -> Iterator[tuple[str, float]]:
+    """Does what is missing of a task; yields after each unit what it was and the share of the task that is done."""
+    work = _Work(config, task)
+    for seed in config.seeds:
+        yield from _train(config, task, seed, work)
+        yield from _outputs(config, task, seed, work)
+    yield from _scores(config, task, work)
+
+
+class _Work:
+    """Keeps account of the share that is done, in images passed through the network once."""
+
+    def __init__(self, config: Config, task: Task) -> None:
+        sizes = task.dataset.table["split"].value_counts()
+        self.epoch = 3 * int(sizes["train"])
+        self.outputs = {test_set.name: 2 * int(sizes[test_set.split]) for test_set in stored_sets(task)}
+        self.scores = 500
+        groups = len(scored_together(task.test_sets))
+        per_seed = config.recipe.epochs * self.epoch + sum(self.outputs.values())
+        self.total = len(config.seeds) * per_seed + groups * self.scores
+        self.done = 0
+
+    def __call__(self, step: str, cost: int) -> tuple[str, float]:
+        self.done += cost
+        return step, self.done / self.total
+
+
+def stored_sets(task: Task) -> list[TestSet]:
+    """Returns all sets whose outputs are stored: train, val and cal too."""
+    source = [TestSet(split, split, "none", "iid") for split in ("train", "val", "cal")]
+    return source + task.test_sets
+
+
+def scored_together(sets: list[TestSet]) -> list[list[TestSet]]:
+    """Returns the test sets in groups: the levels of a corruption are one, every other set is its own."""
+    groups: dict[str, list[TestSet]] = {}
+    for test_set in sets:
+        groups.setdefault(test_set.shift if test_set.kind == "corruption" else test_set.name, []).append(test_set)
+    return list(groups.values())
+
+
+def _train(config: Config, task: Task, seed: int, work: _Work) -> Iterator[tuple[str, float]]:
+    folder = task.folder / f"seed_{seed}"
+    history_path = folder / "history.csv"
+    if (folder / "head.npz").exists():
+        yield work(f"seed {seed}: trained", config.recipe.epochs * work.epoch)
+        return
+    images, table = task.dataset.subset("train")
+    labels, ids = table["label_index"].to_numpy(np.int32), table["image_id"].to_numpy(np.uint32)
+    key = keys.stream(jax.random.key(seed), "train")
+    start = initial_state(task.classifier, config.recipe, images.shape[1:], len(images), key)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        state = checkpoints.latest(start) or start
+        done = int(state.epoch)
+        history = pd.read_csv(history_path).iloc[:done].to_dict("records") if done and history_path.exists() else []
+        if done:
+            yield work(f"seed {seed}: epoch {done} from its checkpoint", done * work.epoch)
+        for epoch in train(task.classifier, images, labels, ids, recipe=config.recipe, key=key, state=state):
+            state = epoch.state
+            accuracy = _accuracy(task, state.variables)
+            history.append({"epoch": epoch.number, "loss": epoch.loss, "val_accuracy": accuracy})
+            storage.write_table(history_path, pd.DataFrame(history))
+            checkpoints.save(state)
+            step = f"seed {seed}: epoch {epoch.number} of {config.recipe.epochs}, val accuracy {accuracy:.3f}"
+            yield work(step, work.epoch)
+    weight, bias = task.classifier.head(state.variables)
+    outputs.write_npz(folder / "head.npz", {"weight": np.asarray(weight), "bias": np.asarray(bias)})
+
+
+def _accuracy(task: Task, variables: Variables) -> float:
+    images, table = task.dataset.subset("val")
+    said = inference.run(
+        task.classifier,
+        variables,
+        images,
+        table["label_index"].to_numpy(np.int32),
+        table["image_id"].to_numpy(np.uint32),
+        key=jax.random.key(0),
+    )
+    return float(np.mean(np.asarray(said.logits).argmax(-1) == table["label_index"].to_numpy()))
+
+
+def _outputs(config: Config, task: Task, seed: int, work: _Work) -> Iterator[tuple[str, float]]:
+    missing = [one for one in stored_sets(task) if not task.outputs_path(seed, one.name).exists()]
+    finished = sum(work.outputs.values()) - sum(work.outputs[one.name] for one in missing)
+    if finished:
+        yield work(f"seed {seed}: outputs there", finished)
+    if not missing:
+        return
+    variables = _variables(config, task, seed)
+    for test_set in missing:
+        said = classify(config, task, variables, seed, test_set)
+        path = task.outputs_path(seed, test_set.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        outputs.save(said, path)
+        yield work(f"seed {seed}: outputs on {test_set.name}", work.outputs[test_set.name])
+
+
+def _variables(config: Config, task: Task, seed: int) -> Variables:
+    images, _ = task.dataset.subset("train")
+    key = keys.stream(jax.random.key(seed), "train")
+    like = initial_state(task.classifier, config.recipe, images.shape[1:], len(images), key)
+    with Checkpoints(task.folder / f"seed_{seed}" / "checkpoints") as checkpoints:
+        state = checkpoints.latest(like)
+    if state is None or int(state.epoch) != config.recipe.epochs:
+        raise ValueError(
+            f"{task.folder}/seed_{seed} says it is trained, and its last checkpoint is missing. Delete it."
+        )
+    return state.variables
+
+
+def classify(config: Config, task: Task, variables: Variables, seed: int, test_set: TestSet) -> Outputs:
+    """Returns what a network says about a set; about the training set without Monte Carlo passes."""
+    images, table = task.dataset.subset(test_set.split)
+    transform = None
+    if test_set.kind == "corruption":
+        transform = corruption(config, test_set)
+    return inference.run(
+        task.classifier,
+        variables,
+        images,
+        table["label_index"].to_numpy(np.int32),
+        table["image_id"].to_numpy(np.uint32),
+        key=keys.stream(jax.random.key(seed), "mc_dropout"),
+        num_samples=0 if test_set.split == "train" else config.num_samples,
+        transform=transform,
+    )
+
+
+def corruption(config: Config, test_set: TestSet) -> inference.Transform:
+    """Returns the corruption of a test set for batches: the same for every network."""
+    key = keys.stream(jax.random.key(config.data_seed), "corruption")
+    return lambda images, ids: shifts.apply(test_set.shift, key, images, ids, level=test_set.level)
+
+
+def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, float]]:
+    key = keys.stream(jax.random.key(config.data_seed), "bootstrap")
+    validation = [outputs.load(task.outputs_path(seed, "val")) for seed in config.seeds]
+    for group in scored_together(task.test_sets):
+        name = group[0].shift if group[0].kind == "corruption" else group[0].name
+        paths = [task.folder / "scores" / f"{name}.{what}.parquet" for what in ("results", "summary")]
+        if not all(path.exists() for path in paths):
+            said = [[outputs.load(task.outputs_path(seed, one.name)) for seed in config.seeds] for one in group]
+            _, table = task.dataset.subset(group[0].split)
+            tables = scores.score_test_sets(
+                group,
+                said,
+                validation,
+                table,
+                seeds=config.seeds,
+                csfs=config.csfs,
+                resamples=config.resamples,
+                key=key,
+            )
+            about = {"task": task.name, "training_set": task.name, "network": config.network, "method": METHOD}
+            for path, scored in zip(paths, tables, strict=True):
+                storage.write_table(path, scored.assign(**about))
+        yield work(f"scores on {name}", work.scores)
+
+
+RESULT_COLUMNS = (
+    ["task", "training_set", "network", "method", "seed", "test_set", "shift", "kind", "level", "domain"]
+    + ["csf", "metric", "value", "low", "high", "n"]
+)  # fmt: skip
+
+
+def collect(tasks: list[Task], what: str) -> pd.DataFrame:
+    """Returns the `results` or the `summary` of all tasks as one table, in the order of the run."""
+    parts = []
+    for task in tasks:
+        for group in scored_together(task.test_sets):
+            name = group[0].shift if group[0].kind == "corruption" else group[0].name
+            parts.append(pd.read_parquet(task.folder / "scores" / f"{name}.{what}.parquet"))
+    table = pd.concat(parts, ignore_index=True)
+    order = [column for column in RESULT_COLUMNS if column in table]
+    return table[order + [column for column in table if column not in order]]

@@ -1,0 +1,233 @@
+"""From outputs to numbers: every metric of every CSF on a test set, with intervals, in total and per domain.
+
+All CSFs and all networks see the same resamples of an image set, and so do all levels of a corruption, which are made
+of the same images. So the difference of any two numbers of a set has an interval too, and ties can be told.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Float, Int
+
+from sfjax import keys
+from sfjax.csf import CSFS
+from sfjax.data import patient_groups
+from sfjax.metrics import bootstrap_metrics, percentile_interval, resample_weights
+from sfjax.outputs import Outputs, take
+from sfjax.study.tasks import TestSet
+
+METRICS: Final = (
+    "accuracy",
+    "balanced_accuracy",
+    "aurc",
+    "augrc",
+    "auroc_f",
+    "fpr_at_95tpr",
+    "silent_failure_rate",
+    "accepted_failure_rate",
+)
+HIGHER_IS_BETTER: Final = frozenset({"accuracy", "balanced_accuracy", "auroc_f"})
+ACCEPTED_OF_VALIDATION: Final = 0.8
+"""`accepted_failure_rate` uses the threshold above which this share of the validation images lies."""
+ALL_DOMAINS: Final = "all"
+_PADDED_TO: Final = 256
+
+
+class Resampled(NamedTuple):
+    """Each metric of each CSF: its value, shape (s,), and its values on the resamples, shape (s, r)."""
+
+    value: dict[str, np.ndarray]
+    resamples: dict[str, np.ndarray]
+
+
+class Part(NamedTuple):
+    """The images of a test set that a row of the results speaks of."""
+
+    domain: str
+    rows: np.ndarray
+
+
+def parts(test_set: TestSet, table: pd.DataFrame) -> list[Part]:
+    """Returns all images of a test set, and those of each domain: for shifted sets, and where there are several."""
+    whole = [Part(ALL_DOMAINS, np.arange(len(table)))]
+    domains = sorted(domain for domain in table["domain"].unique() if domain)
+    if test_set.kind == "corruption" or not domains or (test_set.kind == "iid" and len(domains) == 1):
+        return whole
+    return whole + [Part(domain, np.flatnonzero(table["domain"] == domain)) for domain in domains]
+
+
+def thresholds(validation: Outputs, csfs: Sequence[str]) -> np.ndarray:
+    """Returns for each CSF the score above which `ACCEPTED_OF_VALIDATION` of the validation images lie, shape (s,)."""
+    scores = np.asarray(_evaluate(tuple(csfs), validation)[0])
+    return np.quantile(scores, 1 - ACCEPTED_OF_VALIDATION, axis=1, method="lower").astype(np.float32)
+
+
+def score(
+    outputs: Outputs,
+    table: pd.DataFrame,
+    csfs: Sequence[str],
+    *,
+    accepted_above: np.ndarray,
+    resamples: int,
+    key: Array,
+) -> Resampled:
+    """Returns every metric of every CSF on one set of images.
+
+    Args:
+        outputs: One network's, of the images in `table`.
+        table: A row an image, with `patient_id` and `loss_weight`.
+        csfs: Names in `sfjax.csf.CSFS`.
+        accepted_above: A threshold a CSF, from `thresholds`.
+        resamples: How many bootstrap resamples, drawn by patient.
+        key: Draws them; the same key and table give the same resamples.
+    """
+    n = len(table)
+    padding = -n % _PADDED_TO  # one compilation serves sets of similar size; padded images weigh nothing
+    scores, predicted, probabilities = (np.asarray(field) for field in _evaluate(tuple(csfs), outputs))
+    c = outputs.logits.shape[-1]
+    # A class that the network does not know is a class of its own: always a failure, and never recalled.
+    labels = np.where(np.asarray(outputs.labels) < 0, c, np.asarray(outputs.labels))
+    groups = jnp.asarray(patient_groups(table), jnp.int32)
+    weights = np.asarray(resample_weights(key, groups, resamples), np.float32)
+    loss_weight = table["loss_weight"].to_numpy(np.float32)
+
+    def padded(values: np.ndarray) -> Array:
+        return jnp.asarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)]))
+
+    result = bootstrap_metrics(
+        scores=padded(scores),
+        predicted=padded(predicted),
+        labels=padded(labels.astype(np.int32)),
+        probabilities=padded(probabilities),
+        thresholds=jnp.asarray(accepted_above),
+        loss_weight=padded(loss_weight),
+        weights=jnp.concatenate([padded(np.ones((1, n), np.float32)), padded(weights)]),
+        num_classes=c + 1,
+    )
+    values = {name: np.asarray(metric) for name, metric in result.items()}
+    return Resampled({name: v[:, 0] for name, v in values.items()}, {name: v[:, 1:] for name, v in values.items()})
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluate(
+    csfs: tuple[str, ...], outputs: Outputs
+) -> tuple[Float[Array, "s n"], Int[Array, "s n"], Float[Array, "s n"]]:
+    entries = [CSFS[name] for name in csfs]
+    without = jnp.full(outputs.labels.shape, jnp.nan)
+    return (
+        jnp.stack([csf.score(outputs) for csf in entries]),
+        jnp.stack([csf.predict(outputs) for csf in entries]),
+        jnp.stack([without if csf.probability is None else csf.probability(outputs) for csf in entries]),
+    )
+
+
+def score_test_sets(
+    test_sets: Sequence[TestSet],
+    outputs: Sequence[Sequence[Outputs]],
+    validation: Sequence[Outputs],
+    table: pd.DataFrame,
+    *,
+    seeds: Sequence[int],
+    csfs: Sequence[str],
+    resamples: int,
+    key: Array,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the results, a row a network, CSF and metric, and their summary over networks.
+
+    Args:
+        test_sets: Sets made of the same images: one set, or the levels of one corruption.
+        outputs: For each test set the outputs of each network.
+        validation: Each network's, for thresholds.
+        table: A row an image.
+        seeds: Each network's.
+        csfs: Names in `sfjax.csf.CSFS`.
+        resamples: Of the bootstrap.
+        key: Its key, the same for all test sets of a task.
+    """
+    accepted_above = [thresholds(one, csfs) for one in validation]
+    rows, summary = [], []
+    for part in parts(test_sets[0], table):
+        images = table.iloc[part.rows]
+        part_key = keys.stream(key, test_sets[0].split, part.domain)
+        scored = [
+            [
+                score(take(one, part.rows), images, csfs, accepted_above=above, resamples=resamples, key=part_key)
+                for one, above in zip(per_seed, accepted_above, strict=True)
+            ]
+            for per_seed in outputs
+        ]
+        for test_set, per_seed in zip(test_sets, scored, strict=True):
+            about = {**_about(test_set), "domain": part.domain, "n": len(images)}
+            for seed, one in zip(seeds, per_seed, strict=True):
+                rows += [{**about, "seed": seed, **row} for row in _intervals(one, csfs)]
+            summary += [{**about, **row} for row in _summary(per_seed, csfs)]
+        if len(test_sets) > 1:
+            mean = [_mean([per_seed[i] for per_seed in scored]) for i in range(len(seeds))]
+            about = {**_about(test_sets[0]), "test_set": test_sets[0].shift, "level": 0}
+            summary += [{**about, "domain": part.domain, "n": len(images), **row} for row in _summary(mean, csfs)]
+    return pd.DataFrame(rows), pd.DataFrame(summary)
+
+
+def _about(test_set: TestSet) -> dict[str, str | int]:
+    return {"test_set": test_set.name, "shift": test_set.shift, "kind": test_set.kind, "level": test_set.level}
+
+
+def _mean(several: Sequence[Resampled]) -> Resampled:
+    """Returns the mean over networks, or over levels, value by value and resample by resample."""
+    return Resampled(
+        {name: np.mean([one.value[name] for one in several], axis=0) for name in METRICS},
+        {name: np.mean([one.resamples[name] for one in several], axis=0) for name in METRICS},
+    )
+
+
+def _applies(metric: str, csf: str) -> bool:
+    return metric != "silent_failure_rate" or CSFS[csf].probability is not None
+
+
+def _intervals(one: Resampled, csfs: Sequence[str]) -> Iterator[dict[str, object]]:
+    for i, csf in enumerate(csfs):
+        for metric in METRICS:
+            if _applies(metric, csf):
+                low, high = interval(one.resamples[metric][i])
+                yield {"csf": csf, "metric": metric, "value": float(one.value[metric][i]), "low": low, "high": high}
+
+
+def _summary(per_seed: Sequence[Resampled], csfs: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yields a row a CSF and metric: mean over networks, its interval over images, and the range over networks."""
+    mean = _mean(per_seed)
+    for metric in METRICS:
+        candidates = [i for i, csf in enumerate(csfs) if _applies(metric, csf)]
+        sign = -1 if metric in HIGHER_IS_BETTER else 1
+        # Rounded, so that the last bit does not choose among equals: then the first one named is the best.
+        defined = [i for i in candidates if np.isfinite(mean.value[metric][i])]
+        best = min(defined, key=lambda i: round(float(sign * mean.value[metric][i]), 7), default=None)
+        for i in candidates:
+            low, high = interval(mean.resamples[metric][i])
+            of_seeds = [float(one.value[metric][i]) for one in per_seed]
+            tied = False
+            if best is not None and i in defined:
+                difference = interval(mean.resamples[metric][i] - mean.resamples[metric][best])
+                tied = i == best or not (difference[0] > 0 or difference[1] < 0)
+            yield {
+                "csf": csfs[i],
+                "metric": metric,
+                "value": float(mean.value[metric][i]),
+                "low": low,
+                "high": high,
+                "lowest_seed": min(of_seeds),
+                "highest_seed": max(of_seeds),
+                "seeds": len(of_seeds),
+                "best": i == best,
+                "tied": tied,
+            }
+
+
+def interval(resamples: np.ndarray) -> tuple[float, float]:
+    """Returns the 95 % percentile interval of the resamples of one value."""
+    low, high, *_ = percentile_interval(resamples)
+    return float(low), float(high)

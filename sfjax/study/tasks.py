@@ -1,0 +1,110 @@
+"""What a run works on: a task's data set and the test sets that are made of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from sfjax.data import Dataset, dataset_from_arrays, load_dataset, shift_kind
+from sfjax.data.splits import SOURCE_SPLITS
+from sfjax.phantoms import generate
+from sfjax.phantoms.generate import COUNTS
+from sfjax.study.config import Config
+
+
+class TestSet(NamedTuple):
+    """One set of images on which confidence is scored.
+
+    Attributes:
+        name: Unique in its task.
+        split: The data set's split that the images come from.
+        shift: What was done to them or where they come from; `none` for the i.i.d. test set.
+        kind: iid, corruption, acquisition, manifestation, acquisition+manifestation or named.
+        level: 1 to 5 for a corruption, else 0.
+    """
+
+    __test__ = False  # no test of pytest's, whatever its name
+
+    name: str
+    split: str
+    shift: str
+    kind: str
+    level: int = 0
+
+
+def load_task(config: Config, name: str, *, progress: Callable[[int, int], object] | None = None) -> Dataset:
+    """Returns the data set of a task: the manifest's, or the phantom of that name.
+
+    Args:
+        config: The run.
+        name: One of `task_names(config)`.
+        progress: Called with (images read, images in all) while a manifest's images are decoded.
+
+    Raises:
+        ManifestError: The images or their table have faults; all of them are listed.
+    """
+    data = config.data
+    if data.manifest is None:
+        share = config.phantom_test / COUNTS["iid_test"]
+        counts = {split: max(round(count * share), 4) for split, count in COUNTS.items()}
+        counts |= {"train": config.phantom_train, "iid_test": config.phantom_test}
+        images, columns = generate(name, seed=config.data_seed, size=config.image_size, counts=counts)
+        return dataset_from_arrays(name, images, columns, seed=config.data_seed)
+    standard = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind", "loss_weight")
+    columns = {column: getattr(data, f"{column}_column") for column in standard}
+    folder = data.manifest.parent
+    return load_dataset(
+        data.manifest,
+        size=config.image_size,
+        seed=config.data_seed,
+        metadata=[path if path.exists() or path.parent.name else folder / path for path in data.metadata],
+        columns={column: named for column, named in columns.items() if named != column},
+        hold_out=data.hold_out,
+        skip_bad_images=data.skip_bad_images,
+        unknown_classes=data.unknown_classes,
+        progress=progress,
+        name=name,
+    )
+
+
+def task_names(config: Config) -> tuple[str, ...]:
+    """Returns the names of the run's tasks; with a manifest it is one, named after the manifest's folder."""
+    if config.data.manifest is None:
+        return config.tasks
+    path = config.data.manifest
+    return (path.absolute().parent.name if path.stem == "manifest" else path.stem,)
+
+
+def test_sets(config: Config, dataset: Dataset) -> list[TestSet]:
+    """Returns the test sets: i.i.d., the shifted splits, and each corruption of the i.i.d. test set at each level."""
+    shifted = [split for split in dataset.splits if split not in SOURCE_SPLITS]
+    kinds = {split: dataset.subset(split)[1]["shift_kind"].iloc[0] for split in shifted}
+    return [
+        TestSet("iid_test", "iid_test", "none", "iid"),
+        *(TestSet(split, split, split, shift_kind(split, kinds[split])) for split in shifted),
+        *(
+            TestSet(f"{corruption}-{level}", "iid_test", corruption, "corruption", level)
+            for corruption in config.corruptions
+            for level in config.levels
+        ),
+    ]
+
+
+test_sets.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def displayable(images: np.ndarray) -> np.ndarray:
+    """Returns images as uint8 RGB, shape (n, h, w, 3), for people to look at.
+
+    Grey is repeated; three channels are taken as RGB; more are given hues around the color circle and added, as a
+    microscopist's false colors.
+    """
+    scaled = images.astype(np.float32) / (1.0 if images.dtype.kind == "f" else np.iinfo(images.dtype).max)
+    k = images.shape[-1]
+    if k == 1:
+        scaled = scaled.repeat(3, axis=-1)
+    elif k != 3:
+        hues = np.arange(k)[:, None] / k + np.array([0, 1 / 3, 2 / 3])
+        colors = np.clip(0.5 + np.cos(2 * np.pi * hues), 0, 1)
+        scaled = scaled @ (colors / np.maximum(colors.sum(0) / 2, 1)).astype(np.float32)
+    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,13 @@
+"""Views of failure detection: pure functions from a table to an `altair.Chart`, and one offline page that links them.
+
+A view reads no file, keeps no state and knows no classifier; what it needs is in its table (`sfjax.views.tables`), and
+its colors are in `sfjax.views.palette`. Parameters that a page may set are named `sf_*`.
+"""
+
+from sfjax.views.curves import risk_coverage
+from sfjax.views.export import save
+from sfjax.views.latent import latent_3d
+from sfjax.views.page import TaskPage, page
+from sfjax.views.thumbnails import thumbnails
+
+__all__ = ["TaskPage", "latent_3d", "page", "risk_coverage", "save", "thumbnails"]

@@ -1,0 +1,115 @@
+"""What the tables of the views hold, checked where they come in.
+
+`id` is the one key between tables: an integer, one an image and test set. Outcomes are 0 or 1, never booleans: Vega
+reads the text "False" of a CSV as true.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+POINTS: Final = ("id", "test_set", "kind", "domain", "subclass", "label", "x", "y", "z")
+POINTS_PER_CSF: Final = ("predicted", "correct", "confidence")
+CURVES: Final = ("csf", "test_set", "kind", "coverage", "selective_risk", "low", "high")
+RESULTS: Final = ("test_set", "shift", "kind", "level", "domain", "csf", "metric", "value", "low", "high", "n")
+MAX_POINTS: Final = 50_000
+SOURCE: Final = "iid"
+"""The kind of test set that is like the training set; every other kind is a target."""
+
+
+def csf_names(points: pd.DataFrame) -> list[str]:
+    """Returns the confidence scoring functions that a table of points speaks of, in its order."""
+    return [name.removeprefix("confidence_") for name in points.columns if name.startswith("confidence_")]
+
+
+def check_points(points: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of embedded images as views read it: its columns in order, rounded, with a fresh index.
+
+    Args:
+        points: Columns `POINTS`, and for every csf `predicted_<csf>` (class), `correct_<csf>` (0 or 1) and
+            `confidence_<csf>` (in [0, 1]). Further columns are kept.
+
+    Raises:
+        ValueError: A column is missing or holds what it must not.
+    """
+    csfs = csf_names(points)
+    if not csfs:
+        raise ValueError("The table of points has no column confidence_<csf>. Add at least one csf.")
+    for csf in csfs:
+        if not re.fullmatch(r"[A-Za-z_]\w*", csf, re.ASCII):
+            raise ValueError(f"The name of a csf must be made of letters, digits and _; got {csf!r}. Rename it.")
+    wanted = [*POINTS, *(f"{column}_{csf}" for csf in csfs for column in POINTS_PER_CSF)]
+    _require("points", points, wanted)
+    if not len(points):
+        raise ValueError("The table of points is empty. Embed at least one image.")
+    if len(points) > MAX_POINTS:
+        raise ValueError(f"The table of points has {len(points)} rows; at most {MAX_POINTS} can be drawn. Sample them.")
+    if not np.issubdtype(points["id"].to_numpy().dtype, np.integer) or points["id"].duplicated().any():
+        raise ValueError("The column id of the points must be integers, each once. Number the images.")
+    _finite("points", points, ["x", "y", "z"])
+    for csf in csfs:
+        values = points[f"correct_{csf}"].to_numpy()
+        if values.dtype.kind == "b" or not np.isin(values, (0, 1)).all():
+            raise ValueError(f"The column correct_{csf} of the points must be the integers 0 or 1; got {values.dtype}.")
+        _within("points", points, f"confidence_{csf}", 0.0, 1.0)
+    table = points[[*wanted, *(name for name in points.columns if name not in wanted)]].reset_index(drop=True)
+    return _rounded(table)
+
+
+def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of risk-coverage curves as views read it.
+
+    Args:
+        curves: Columns `CURVES`; coverage and the risks in natural units; `low` and `high` bound the risk's band.
+
+    Raises:
+        ValueError: A column is missing or holds what it must not.
+    """
+    _require("curves", curves, CURVES)
+    _within("curves", curves, "coverage", 0.0, 1.0)
+    _finite("curves", curves, ["selective_risk", "low", "high"])
+    return _rounded(curves[list(CURVES)].reset_index(drop=True))
+
+
+def check_results(results: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of results as views read it: the columns `RESULTS` and what marks a summary over seeds.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require("results", results, RESULTS)
+    extra = [name for name in ("seeds", "best", "tied") if name in results.columns]
+    return results[[*RESULTS, *extra]].reset_index(drop=True)
+
+
+def _require(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(
+            f"The table of {name} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}."
+        )
+
+
+def _finite(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    for column in columns:
+        bad = int((~np.isfinite(table[column].to_numpy(dtype=float))).sum())
+        if bad:
+            raise ValueError(
+                f"The column {column} of the {name} has {bad} values that are not finite. Leave those out."
+            )
+
+
+def _within(name: str, table: pd.DataFrame, column: str, low: float, high: float) -> None:
+    values = table[column].to_numpy(dtype=float)
+    outside = values[~((values >= low) & (values <= high))]
+    if len(outside):
+        raise ValueError(f"The column {column} of the {name} must lie in [{low:g}, {high:g}]; found {outside[0]}.")
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table with floats to four decimals: what a screen can show."""
+    floats = table.select_dtypes("floating").columns
+    return table.assign(**{name: table[name].astype(float).round(4) for name in floats})

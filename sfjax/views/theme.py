@@ -1,0 +1,43 @@
+"""The look that all charts share: fonts, grids and backgrounds, live in light and dark."""
+
+from typing import Any, Final
+
+import altair as alt
+
+from sfjax.views.palette import themed
+
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def dark_param(*, linked: bool) -> alt.Parameter:
+    """Returns the parameter that the colors of a chart follow.
+
+    Args:
+        linked: A page sets it; else it comes with a check box.
+    """
+    if linked:
+        return alt.param(name="sf_dark", value=False)
+    return alt.param(name="sf_dark", value=False, bind=alt.binding_checkbox(name="Dark "))
+
+
+def config() -> dict[str, Any]:
+    """Returns the configuration of a chart that has the parameter `sf_dark`."""
+    ink, muted, line = ({"expr": themed(color)} for color in (lambda p: p.ink, lambda p: p.muted, lambda p: p.line))
+    return {
+        "background": {"expr": themed(lambda p: p.background)},
+        "font": FONT,
+        "view": {"stroke": None},
+        "title": {"color": ink, "subtitleColor": muted, "fontSize": 15, "anchor": "start", "fontWeight": 600},
+        "axis": {
+            "labelColor": muted,
+            "titleColor": ink,
+            "gridColor": line,
+            "domainColor": line,
+            "tickColor": line,
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+        },
+        "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12},
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "labelFontWeight": 600},
+    }

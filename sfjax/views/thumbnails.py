@@ -1,0 +1,39 @@
+"""Small copies of images as data URIs, so that a page needs no file beside it."""
+
+import base64
+import io
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+PREFIX: Final = "data:image/webp;base64,"
+"""How every thumbnail begins. WebP is a third of the size of JPEG here; PDF export cannot read it."""
+
+
+def thumbnails(images: UInt8[np.ndarray, "n h w 3"], *, pixels: int = 64, quality: int = 70) -> list[str]:
+    """Returns a WebP data URI of every image, in order; about 0.5 kB each at 64 pixels.
+
+    Args:
+        images: RGB, 8 bit.
+        pixels: The longer side is at most so long; small images are not enlarged.
+        quality: Of the compression, 1 to 100.
+
+    Raises:
+        ValueError: The images are no 8-bit RGB images.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            f"Thumbnails are made from uint8 images of shape (n, h, w, 3); got {images.dtype} {images.shape}. "
+            "Map channels to RGB and scale to 0..255 first."
+        )
+    return [_encode(image, pixels, quality) for image in images]
+
+
+def _encode(pixels_of_image: UInt8[np.ndarray, "h w 3"], pixels: int, quality: int) -> str:
+    image = Image.fromarray(pixels_of_image)
+    image.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality, method=4)
+    return PREFIX + base64.b64encode(buffer.getvalue()).decode()
