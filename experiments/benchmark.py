@@ -44,17 +44,9 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit status."""
     command = list(sys.argv[1:] if arguments is None else arguments)
-    if not command or (command[0] not in PRESETS and command[0] not in ("-h", "--help")):
-        command = ["quick", *command]
     try:
-        chosen = tyro.extras.overridable_config_cli(
-            {name: (preset.description, Arguments(preset.config)) for name, preset in PRESETS.items()},
-            prog="python -m experiments.benchmark",
-            description=__doc__,
-            args=command,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-        out = chosen.out or default_folder(command[0], chosen.config)
+        preset, chosen = parse(command)
+        out = chosen.out or default_folder(preset, chosen.config)
         study.open_folder(out, chosen.config, command=["python", "-m", "experiments.benchmark", *command])
         use_compilation_cache()
         run(chosen.config, out, images=chosen.report_images)
@@ -68,6 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("Stopped. The same command continues from here.")
         return 130
     return 0
+
+
+def parse(command: Sequence[str]) -> tuple[str, Arguments]:
+    """Returns the preset and what the command line makes of it; without a preset it is `quick`."""
+    given = list(command)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
+        given = ["quick", *given]
+    if not given[0].startswith("-") and given[0] not in PRESETS:
+        raise ValueError(f"A preset must be one of {', '.join(PRESETS)}; got {given[0]!r}. See --help.")
+    arguments = tyro.extras.overridable_config_cli(
+        {name: (preset.description, Arguments(preset.config)) for name, preset in PRESETS.items()},
+        prog="python -m experiments.benchmark",
+        description=__doc__,
+        args=given,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return given[0], arguments
 
 
 def default_folder(preset: str, config: Config) -> Path:
@@ -93,41 +102,47 @@ def run(config: Config, out: Path, *, images: bool) -> None:
     names = study.task_names(config)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
-        # A hundredth is kept for embedding, figures and report of each task.
+        # A tenth beside each task is for its embedding, figures and part of the report.
         bar = progress.add_task("images", total=len(names) * 1.1)
+
+        def show(step: str, done: float | None = None) -> None:
+            progress.update(bar, description=step, completed=done)
+            if not console.is_terminal and done is not None:  # a log has no bar
+                console.print(f"{done / (len(names) * 1.1):4.0%} {escape(step)}", soft_wrap=True)
+
         tasks = []
-        for task in study.load_tasks(
-            config, out, lambda name, done, n: progress.update(bar, description=f"{name}: images {done} of {n}")
-        ):
+        for task in study.load_tasks(config, out, lambda name, done, n: show(f"{name}: image {done} of {n}")):
             for note in task.dataset.notes:
                 console.print(f"[yellow]{escape(task.name)}:[/] {escape(note)}", soft_wrap=True)
             for step, share in study.run(config, task):
-                progress.update(bar, description=f"{task.name}: {step}", completed=len(tasks) + share)
+                show(f"{task.name}: {step}", len(tasks) + share)
             tasks.append(task)
-        for step in write_outcome(config, tasks, out, images=images):
-            progress.update(bar, description=step, advance=0.1)
-        progress.update(bar, description="done", completed=len(names) * 1.1)
+        for number_of_task, step in enumerate(write_outcome(config, tasks, out, images=images)):
+            show(step, len(names) + 0.1 * number_of_task)
+        show("done", len(names) * 1.1)
     print_summary(config, tasks, out)
 
 
 def print_summary(config: Config, tasks: Sequence[study.Task], out: Path) -> None:
     """Prints the areas under the risk-coverage curves, and where everything is."""
-    summary = study.collect(list(tasks), "summary")
-    summary = summary[(summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)]
+    summary = study.collect(tasks, "summary")
+    whole = summary[(summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)]
     table = Table(title="AURC x 1000 (lower is better; mean over seeds; best in bold, = tied with it)")
     for heading in ("task", "test set", "accuracy %", "silent %", *config.csfs):
         table.add_column(heading, justify="left" if heading in ("task", "test set") else "right")
-    for (task, test_set), group in summary.groupby(["task", "test_set"], sort=False):
-        values = group.set_index(["metric", "csf"])
-        first = config.csfs[0]
-        silent = values["value"].get(("silent_failure_rate", first), float("nan"))
-        cells = []
-        for csf in config.csfs:
-            row = values.loc[("aurc", csf)]
-            text = number(row["value"] * SCALE["aurc"])
-            cells.append(f"[bold]{text}[/]" if row["best"] else f"{text} =" if row["tied"] else text)
-        accuracy = values["value"][("accuracy", first)]
-        table.add_row(str(task), str(test_set), number(100 * accuracy), number(100 * silent), *cells)
+    for (task, test_set), group in whole.groupby(["task", "test_set"], sort=False):  # pyright: ignore
+        of_metric = {metric: rows.set_index("csf") for metric, rows in group.groupby("metric")}
+        silent = of_metric.get("silent_failure_rate")
+        first = [of_metric["accuracy"], silent] if silent is not None else [of_metric["accuracy"]]
+        percentages = [number(100 * float(rows["value"].iloc[0])) for rows in first]
+        areas = of_metric["aurc"]
+        cells = [
+            f"[bold]{text}[/]" if best else f"{text} =" if tied else text
+            for text, best, tied in zip(
+                (number(SCALE["aurc"] * value) for value in areas["value"]), areas["best"], areas["tied"], strict=True
+            )
+        ]
+        table.add_row(escape(str(task)), escape(str(test_set)), *percentages, *[""] * (2 - len(first)), *cells)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(f"Results: {out / 'results.csv'}\nTables:  {out / 'tables'}\nReport:  {out / 'report.html'}")
 

@@ -23,7 +23,7 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         out: The run folder.
         images: Put thumbnails into the report.
     """
-    results, summary = (study.collect(list(tasks), what) for what in ("results", "summary"))
+    results, summary = (study.collect(tasks, what) for what in ("results", "summary"))
     for name, table in (("results", results), ("summary", summary)):
         for suffix in ("parquet", "csv"):
             storage.write_table(out / f"{name}.{suffix}", table)
@@ -39,8 +39,8 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
             path = out / "figures" / f"risk_coverage_{task.name}.{suffix}"
             storage.write(path, lambda file, chart=chart: views.save(chart, file))
     subtitle = (
-        f"{config.network}, {len(config.seeds)} networks a task, {config.num_samples} Monte Carlo passes; views show the "
-        f"network of seed {config.seeds[0]}"
+        f"{config.network}, {len(config.seeds)} networks a task, {config.num_samples} Monte Carlo passes; "
+        f"the views show the network of seed {config.seeds[0]}"
     )
     report.write_report(
         out / "report.html", pages, results, title="Silent failures: where, how confident, and why", subtitle=subtitle

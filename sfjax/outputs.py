@@ -89,7 +89,7 @@ def concatenate(parts: Sequence[Outputs]) -> Outputs:
     if len(structures) > 1:
         raise ValueError(
             "Outputs to concatenate must have the same fields, and these differ: "
-            f"{sorted(str(structure) for structure in structures)}. Compute the missing fields, or leave them out everywhere."
+            f"{sorted(str(structure) for structure in structures)}. Compute those missing, or leave them out."
         )
     return jax.tree.map(lambda *fields: jnp.concatenate(fields), *parts)
 

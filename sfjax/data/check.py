@@ -46,9 +46,10 @@ def check_sets(table: pd.DataFrame, findings: Findings, *, unknown_classes: Unkn
         findings: Collects faults and notes.
         unknown_classes: "failure" allows labels in shifted sets that train does not have.
     """
+    table = table.sort_values("row")
     _check_classes(table, findings, unknown_classes)
     table = table.assign(side=table["split"].where(table["split"].isin(["train", "val", "cal"]), "test"))
-    for _, rows in table[table["sha256"].duplicated(keep=False)].groupby("sha256"):
+    for _, rows in table[table["sha256"].duplicated(keep=False)].groupby("sha256", sort=False):
         if rows["label"].nunique() > 1:
             findings.fault("one image with two labels", _describe(rows, "label"), row=int(rows["row"].iloc[0]))
         if rows["side"].nunique() > 1:

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Shaped, UInt32
 from PIL import Image, ImageOps
 
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")
-"""What Pillow may try. MPO is the JPEG of a camera that stores a preview behind the picture; the picture is read."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""What Pillow may try."""
 
 _CUT = "cut to a square, losing more than a tenth of their area"
 _ENLARGED = "smaller than the working size and were enlarged"
@@ -151,7 +151,7 @@ def _decode(data: bytes, size: int) -> tuple[np.ndarray, frozenset[str]]:
     """Returns the image of a file's bytes as uint8 or uint16 of shape (size, size, 1 or 3), and what was done to it."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
+    if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind the picture
         raise _Unsupported(f"{frames} pictures in one file; store each in its own")
     remarks = set()
     layout = str(image.tile[0].args).partition(",")[0] if image.tile else ""  # the file's own, gone after load()

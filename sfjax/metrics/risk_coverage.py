@@ -27,10 +27,10 @@ class RiskCoverageCurve(NamedTuple):
         threshold: The lowest accepted score; infinity at coverage 0.
     """
 
-    coverage: Float[Array, " m"]
-    selective_risk: Float[Array, " m"]
-    generalized_risk: Float[Array, " m"]
-    threshold: Float[Array, " m"]
+    coverage: Float[Array | np.ndarray, " m"]
+    selective_risk: Float[Array | np.ndarray, " m"]
+    generalized_risk: Float[Array | np.ndarray, " m"]
+    threshold: Float[Array | np.ndarray, " m"]
 
     def distinct(self) -> "RiskCoverageCurve":
         """Returns the curve on the host with one point a tie group (arrays of NumPy, not for jit)."""
@@ -84,9 +84,9 @@ def curve_of(ranking: Ranking, loss: Float[Array, " n"], weight: Float[Array, " 
     )
 
 
-def area(coverage: Float[Array, " m"], risk: Float[Array, " m"]) -> Float[Array, ""]:
+def area(coverage: Float[Array | np.ndarray, " m"], risk: Float[Array | np.ndarray, " m"]) -> Float[Array, ""]:
     """Returns the area under a curve by the trapezoidal rule."""
-    return jnp.sum((coverage[1:] - coverage[:-1]) * (risk[1:] + risk[:-1])) / 2
+    return jnp.sum(jnp.asarray((coverage[1:] - coverage[:-1]) * (risk[1:] + risk[:-1]))) / 2
 
 
 def aurc(score: PerImage, loss: PerImage, *, weight: Weight = None) -> Float[Array, ""]:
@@ -184,7 +184,7 @@ def risk_at_coverage(score: PerImage, loss: PerImage, coverage: float, *, weight
         weight: How much each image counts; 1 if left out.
     """
     curve = risk_coverage_curve(score, loss, weight=weight)
-    return curve.selective_risk[jnp.argmax(curve.coverage >= coverage - 1e-6)]
+    return jnp.asarray(curve.selective_risk)[jnp.argmax(curve.coverage >= coverage - 1e-6)]
 
 
 def coverage_at_risk(score: PerImage, loss: PerImage, risk: float, *, weight: Weight = None) -> Float[Array, ""]:

@@ -13,7 +13,7 @@ WIDTHS = (32, 64, 128)
 
 
 class SmallCNN(nn.Module):
-    """Three blocks of convolution, batch normalization, ReLU and 2x2 maximum; then two linear layers, dropout before each.
+    """Three blocks of convolution, batch normalization, ReLU and 2x2 maximum; two linear layers, dropout before each.
 
     Squares of 2x2 pixels enter as channels: a training step takes half the time of one that convolves at full size. All
     randomness lies behind the pooling, so that a Monte Carlo pass costs two small matrix products.
@@ -53,7 +53,7 @@ def maximum_of_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
 
 
 def squares_as_channels(x: Float[Array, "n h w k"]) -> Float[Array, "n h2 w2 k4"]:
-    """Returns each 2x2 square of pixels as one pixel of four times the channels; an odd last row or column is left out."""
+    """Returns each 2x2 square of pixels as one of four times the channels; an odd last row or column is left out."""
     n, h, w, k = x.shape
     squares = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, k)
     return squares.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4 * k)

@@ -1,11 +1,11 @@
-"""What a phantom is: a table of named factors with known laws, and a pure function that draws an image from their values.
+"""What a phantom is: a table of factors with known laws, and a pure function that draws an image from their values.
 
-A *class* factor follows the subclass, an *acquisition* factor the domain (and a device mark may follow both: that is how
-a shortcut gets into a data set), a *nuisance* factor neither. The last domain is the device that training never sees.
+A *class* factor follows the subclass, an *acquisition* factor the domain, a *nuisance* factor neither. The last domain
+is the device that training never sees.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import jax
@@ -27,6 +27,8 @@ class Factor(NamedTuple):
         spread: Standard deviation before clipping.
         low: Least value.
         high: Greatest value.
+        stray: Chance that the value is anywhere in [low, high] instead: the atypical case, of which every class has a
+            few, and which makes confident failures without any shift.
         shared: Whether all images of a patient have the same value.
     """
 
@@ -36,12 +38,13 @@ class Factor(NamedTuple):
     spread: float = 0.0
     low: float = 0.0
     high: float = 1.0
+    stray: float = 0.0
     shared: bool = True
 
 
-def by_subclass(*centers: float, spread: float, low: float = 0.0, high: float = 1.0) -> Factor:
+def by_subclass(*centers: float, spread: float, low: float = 0.0, high: float = 1.0, stray: float = 0.0) -> Factor:
     """Returns a class factor: one center a subclass, the same value in all images of a patient."""
-    return Factor("class", "normal", np.asarray(centers, np.float32)[:, None], spread, low, high)
+    return Factor("class", "normal", np.asarray(centers, np.float32)[:, None], spread, low, high, stray)
 
 
 def by_domain(*centers: float, spread: float, low: float = 0.0, high: float = 1.0) -> Factor:
@@ -49,9 +52,9 @@ def by_domain(*centers: float, spread: float, low: float = 0.0, high: float = 1.
     return Factor("acquisition", "normal", np.asarray(centers, np.float32)[None, :], spread, low, high, shared=False)
 
 
-def mark(chances: Sequence[float] | Sequence[Sequence[float]]) -> Factor:
-    """Returns a device mark that is there or not: its chance by domain, or by subclass and domain."""
-    return Factor("acquisition", "chance", np.atleast_2d(np.asarray(chances, np.float32)), shared=False)
+def mark(*chances: float) -> Factor:
+    """Returns a device mark that is there or not: one chance a domain, drawn anew in each image."""
+    return Factor("acquisition", "chance", np.asarray(chances, np.float32)[None, :], shared=False)
 
 
 def anatomy(center: float, spread: float, low: float = 0.0, high: float = 1.0) -> Factor:
@@ -107,7 +110,12 @@ class Phantom(NamedTuple):
 
 
 def sample(
-    patient: Key[Array, ""], image: Key[Array, ""], subclass: Int[Array, ""], domain: Int[Array, ""], *, phantom: Phantom
+    patient: Key[Array, ""],
+    image: Key[Array, ""],
+    subclass: Int[Array, ""],
+    domain: Int[Array, ""],
+    *,
+    phantom: Phantom,
 ) -> dict[str, Float[Array, ""]]:
     """Returns the value of every factor of one image.
 
@@ -122,16 +130,22 @@ def sample(
     rows, columns = len(phantom.subclasses), len(phantom.domains)
     table = jnp.asarray(np.stack([np.broadcast_to(law.center, (rows, columns)) for law in laws], -1))
     center = table[subclass, domain]
-    spread, low, high = (jnp.asarray([getattr(law, name) for law in laws]) for name in ("spread", "low", "high"))
+    spread, low, high, stray, shared = (
+        jnp.asarray([getattr(law, name) for law in laws]) for name in ("spread", "low", "high", "stray", "shared")
+    )
     # Each factor has a stream of its own, so that a new one leaves the others as they are.
     streams = jnp.asarray([zlib.crc32(name.encode()) for name in phantom.factors], jnp.uint32)
-    shared = jnp.asarray([law.shared for law in laws])
-    fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    keys = jnp.where(shared, fold(patient, streams), fold(image, streams))
-    uniform = jax.vmap(lambda key: jax.random.uniform(key, (), jnp.float32, 1e-6, 1.0))(keys)
+
+    def numbers(key: Key[Array, ""]) -> Float[Array, "f 2"]:
+        own = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, streams)
+        return jax.vmap(lambda key: jax.random.uniform(key, (2,), jnp.float32, 1e-6, 1.0))(own)
+
+    uniform, chance = jnp.where(shared[:, None], numbers(patient), numbers(image)).T
+    anywhere = low + (high - low) * uniform
+    typical = jnp.clip(center + spread * jax.scipy.special.ndtri(uniform), low, high)
     by_law = {
-        "normal": jnp.clip(center + spread * jax.scipy.special.ndtri(uniform), low, high),
-        "uniform": low + (high - low) * uniform,
+        "normal": jnp.where(chance < stray, anywhere, typical),
+        "uniform": anywhere,
         "chance": (uniform < center).astype(jnp.float32),
     }
     return {name: by_law[law.law][i] for i, (name, law) in enumerate(phantom.factors.items())}

@@ -48,9 +48,9 @@ FACTORS: Final[dict[str, Factor]] = {
     "field_of_view": by_domain(1.50, 1.20, 0.98, spread=0.08, low=0.8, high=2.0),
     "blur": by_domain(0.008, 0.012, 0.024, spread=0.004, low=0.0, high=0.1),
     "noise": by_domain(0.010, 0.014, 0.030, spread=0.003, low=0.0, high=0.2),
-    "gel_bubbles": mark([0.02, 0.35, 0.05]),
-    "ruler": mark([0.15, 0.10, 0.45]),
-    "ink": mark([0.04, 0.05, 0.35]),
+    "gel_bubbles": mark(0.02, 0.35, 0.05),
+    "ruler": mark(0.15, 0.10, 0.45),
+    "ink": mark(0.04, 0.05, 0.35),
 }
 
 
@@ -114,7 +114,7 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
     pigment = pigment + 0.45 * _scattered(dice, 40, reach, 0.021, f["globules"], size, center)
     streaks = jnp.clip(1.6 * (f["streaks"] - 0.25), 0.0, 1.0)
     spokes = jnp.cos(19.0 * jnp.arctan2(v, u) + 3.0 * patches) * (0.7 + 0.3 * patches) * jnp.exp(-((level / 0.22) ** 2))
-    mask = jnp.clip(mask + 0.6 * streaks * spokes * (level < 0.1), 0.0, 1.0)
+    mask = jnp.clip(mask + jnp.where(level < 0.1, 0.6 * streaks * spokes, 0.0), 0.0, 1.0)
     pigment = jnp.clip(pigment + 0.4 * streaks * spokes, 0.0, 1.15)
 
     lesion = draw.mix(skin, draw.color(0.71, 0.47, 0.31), jnp.clip(pigment * 3.0, 0.0, 1.0))
@@ -133,7 +133,8 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
     image = draw.mix(skin, lesion, mask)
 
     bubbles = _scattered(dice, 8, jnp.float32(1.8), 0.05, 0.8 * f["gel_bubbles"], size, center)
-    image = image + 0.35 * (bubbles - 2.0 * (bubbles - 0.5) * (bubbles > 0.5))[..., None] * (bubbles > 0.25)[..., None]
+    glint = bubbles - 2.0 * jnp.maximum(bubbles - 0.5, 0.0)
+    image = image + 0.35 * jnp.where(bubbles > 0.25, glint, 0.0)[..., None]
     shown = dice.uniform(9) < f["hair"]
     hair = draw.arcs(dice, y, x, shown.astype(jnp.float32), bend=0.25, width=0.022)
     image = draw.mix(image, draw.color(0.16, 0.11, 0.09), 0.85 * hair)

@@ -21,8 +21,8 @@ SUBCLASSES: Final = (
 
 FACTORS: Final[dict[str, Factor]] = {
     # granuloma, lymph node, solid, part-solid, ground-glass adenocarcinoma, calcified hamartoma
-    "diameter": by_subclass(0.24, 0.20, 0.33, 0.36, 0.34, 0.42, spread=0.06, low=0.1, high=0.65),
-    "spiculation": by_subclass(0.15, 0.06, 0.65, 0.50, 0.15, 0.10, spread=0.17),
+    "diameter": by_subclass(0.24, 0.20, 0.33, 0.36, 0.34, 0.42, spread=0.07, low=0.1, high=0.65),
+    "spiculation": by_subclass(0.15, 0.06, 0.65, 0.50, 0.15, 0.10, spread=0.21),
     "lobulation": by_subclass(0.20, 0.10, 0.50, 0.45, 0.25, 0.60, spread=0.15),
     "solidity": by_subclass(0.90, 0.85, 0.88, 0.55, 0.12, 0.95, spread=0.08),
     "edge_sharpness": by_subclass(0.75, 0.80, 0.60, 0.40, 0.20, 0.85, spread=0.12),
@@ -60,7 +60,7 @@ def _vessels(dice: draw.Dice, density: Float[Array, ""], size: int) -> Float[Arr
     ends = [fork + 0.7 * reach[:, None] * jnp.stack([jnp.sin(t), jnp.cos(t)], 1) for t in (angle + 0.6, angle - 0.7)]
     segments = jnp.concatenate([jnp.concatenate([a, b], 1), *(jnp.concatenate([fork, end], 1) for end in ends)])
     thickness = dice.uniform(m, low=0.035, high=0.085)
-    thickness = thickness * (dice.uniform(m) < density) + 1e-4
+    thickness = jnp.where(dice.uniform(m) < density, thickness, 0.0) + 1e-4
     thickness = jnp.concatenate([thickness, 0.6 * thickness, 0.6 * thickness])
     bent_y, bent_x = y + 0.07 * dice.noise(size, 4), x + 0.07 * dice.noise(size, 4)
     branches = draw.strokes(bent_y, bent_x, segments, thickness, taper=0.75)
@@ -70,9 +70,7 @@ def _vessels(dice: draw.Dice, density: Float[Array, ""], size: int) -> Float[Arr
     return jnp.clip(0.75 * branches + draw.spots(at[0], at[1], radius, height, size), 0.0, 1.0)
 
 
-def _spicules(
-    dice: draw.Dice, v: Float[Array, "h w"], u: Float[Array, "h w"], f: Factors
-) -> Float[Array, "h w"]:
+def _spicules(dice: draw.Dice, v: Float[Array, "h w"], u: Float[Array, "h w"], f: Factors) -> Float[Array, "h w"]:
     """Returns fine strands that leave the nodule, about in [0, 1]."""
     m = 14
     angle = (jnp.arange(m, dtype=jnp.float32) + dice.uniform(m)) * (6.2831 / m)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sfjax.phantoms import primitives as draw
-from sfjax.phantoms.base import Factor, Factors, Phantom, Subclass, anatomy, by_domain, pose
+from sfjax.phantoms.base import Factor, Factors, Phantom, Subclass, anatomy, by_domain, by_subclass, pose
 
 CHANNELS: Final = ("nuclei", "reticulum", "actin", "nucleoli", "mitochondria", "golgi")
 
@@ -49,13 +49,12 @@ SUBCLASSES: Final = tuple(
 
 def _class_factors() -> dict[str, Factor]:
     """Returns the class factors: the usual cells' centers for each treatment, then the rare cells'."""
-    from sfjax.phantoms.base import by_subclass
 
     def centers(name: str) -> list[float]:
         usual = [{**USUAL, **changed}[name] for changed in TREATMENTS.values()]
         return usual + [min(1.0, center + ATYPICAL.get(name, 0.0)) for center in usual]
 
-    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.07)) for name in USUAL}
+    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.07), stray=0.005) for name in USUAL}
 
 
 FACTORS: Final[dict[str, Factor]] = {
@@ -80,7 +79,7 @@ CELLS: Final = 16  # a jittered lattice of four by four, of which `cell_count` d
 def _cells(
     dice: draw.Dice, f: Factors, y: Float[Array, "h w"], x: Float[Array, "h w"]
 ) -> tuple[Float[Array, "h w"], Float[Array, "h w"], Float[Array, "h w"], Float[Array, "h w"]]:
-    """Returns, of the cell that each pixel belongs to: the pixel's place (along, across, in radii) and two random traits."""
+    """Returns where each pixel lies in its cell (along, across, in radii) and two random traits of the cell."""
     lattice = (jnp.arange(4, dtype=jnp.float32) - 1.5) * 0.56
     cy, cx = (axis.ravel() for axis in jnp.meshgrid(lattice, lattice, indexing="ij"))
     moved = (0.06 + 0.10 * f["crowding"]) * dice.normal(2, CELLS)
@@ -93,18 +92,15 @@ def _cells(
     traits = dice.uniform(2, CELLS)
     table = jnp.stack([jnp.where(empty, 50.0, cy), cx, down, right, traits[0], traits[1]], 1)
 
-    def place(
-        row: Float[Array, "*shape 6"], y: Float[Array, "*shape"], x: Float[Array, "*shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        dy, dx, c, s = y - row[..., 0], x - row[..., 1], row[..., 2], row[..., 3]
+    def place(cell: Array, y: Array, x: Array) -> tuple[Array, Array]:
+        dy, dx, c, s = y - cell[0], x - cell[1], cell[2], cell[3]
         return (c * dy - s * dx) * stretch, (s * dy + c * dx) / stretch
 
-    shape = (CELLS, *y.shape)
-    v, u = place(jnp.broadcast_to(table[:, None, None, :], (*shape, 6)), jnp.broadcast_to(y, shape), jnp.broadcast_to(x, shape))  # fmt: skip
-    # The cell whose own measure says that it is nearest has the pixel.
-    row = table[jnp.argmin(v * v + u * u, 0)]
-    v, u = place(row, y, x)
-    return v, u, row[..., 4], row[..., 5]
+    # The cell whose own measure says that it is nearest has the pixel; its texture is then drawn once, for all cells.
+    v, u = place(table.T[:, :, None, None], y[None], x[None])
+    owner = jnp.moveaxis(table[jnp.argmin(v * v + u * u, 0)], -1, 0)
+    v, u = place(owner, y, x)
+    return v, u, owner[4], owner[5]
 
 
 def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:
@@ -152,7 +148,8 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
 
     dots = draw.soft(dice.noise(size, 19) - 1.25, 0.5)
     center = jnp.exp(-((nr / 0.45) ** 2))
-    nucleoli = (0.45 - 0.35 * f["nucleoli"]) * body + whole * (0.22 + 0.75 * jnp.clip(dots + 0.55 * center, 0.0, 1.0) * 1.6 * f["nucleoli"])
+    condensed = 1.2 * f["nucleoli"] * jnp.clip(dots + 0.55 * center, 0.0, 1.0)
+    nucleoli = (0.45 - 0.35 * f["nucleoli"]) * body + whole * (0.22 + condensed)
 
     ridge = jnp.exp(-((dice.noise(size, 18) / 0.35) ** 2))
     clump = jnp.exp(-((jnp.maximum(nr - 1.0, 0.0) / 0.45) ** 2)) * (1.0 - whole)
@@ -171,23 +168,33 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
     return jnp.clip(draw.sensor(of_sensor, draw.blur(image, f["defocus"]), f["noise"]), 0.0, 1.0)
 
 
+LIGHTS: Final = ((0.10, 0.30, 1.00), (0.00, 0.55, 0.15), (0.85, 0.12, 0.05),
+                 (0.00, 0.50, 0.50), (0.60, 0.05, 0.50), (0.65, 0.55, 0.00))  # fmt: skip
+"""The color (red, green, blue) in which `composite` shows each channel: blue, green, red, cyan, magenta, yellow."""
+
+
 def composite(image: Float[Array, "h w k"]) -> Float[Array, "h w 3"]:
-    """Returns a false-color picture of an image, in [0, 1], each channel as light of one color.
+    """Returns a picture for the eye, in [0, 1]: fluorescence channels as lights of different colors that add up.
 
     Args:
-        image: One image in [0, 1]. Six channels: nuclei are blue, reticulum green, actin red, nucleoli cyan,
-            mitochondria magenta, golgi yellow. Three channels stay as they are and one becomes grey.
+        image: One image in [0, 1]. One channel becomes grey, three are taken for red, green and blue, and any other
+            number of channels, up to six, has the colors of `LIGHTS`.
+
+    Raises:
+        ValueError: There are more channels than colors.
+
+    Example:
+        >>> actin_alone = jnp.zeros((1, 1, 6)).at[0, 0, 2].set(1.0)
+        >>> [round(value, 2) for value in composite(actin_alone)[0, 0].tolist()]
+        [0.85, 0.12, 0.05]
     """
     channels = image.shape[-1]
-    if channels == 1:
-        return jnp.repeat(image, 3, axis=-1)
-    lights = jnp.asarray(
-        [[0.1, 0.3, 1.0], [0.0, 0.55, 0.15], [0.85, 0.12, 0.05], [0.0, 0.5, 0.5], [0.6, 0.05, 0.5], [0.65, 0.55, 0.0]],
-        jnp.float32,
-    )
+    if channels > len(LIGHTS):
+        raise ValueError(f"A composite has colors for {len(LIGHTS)} channels; the image has {channels}. Choose some.")
     if channels == 3:
         return image
-    return jnp.clip(jnp.einsum("hwk,kc->hwc", image, lights[:channels]), 0.0, 1.0)
+    lights = jnp.ones((1, 3), jnp.float32) if channels == 1 else jnp.asarray(LIGHTS[:channels], jnp.float32)
+    return jnp.clip(jnp.einsum("hwk,kc->hwc", image, lights), 0.0, 1.0)
 
 
 PHANTOM: Final = Phantom(

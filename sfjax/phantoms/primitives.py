@@ -48,7 +48,7 @@ def mix(low: Array, high: Array, share: Array) -> Array:
 
     A share of shape (h, w) also blends images and colors of k channels.
     """
-    share = share[..., None] if share.ndim < max(low.ndim, high.ndim) else share
+    share = share[..., None] if 0 < share.ndim < max(low.ndim, high.ndim) else share
     return low + (high - low) * share
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 from sfjax import latent
 from sfjax.csf import CSFS
 from sfjax.data import patient_groups
+from sfjax.keys import stream
 from sfjax.metrics import resample_weights
 from sfjax.metrics.ranking import rank
 from sfjax.metrics.risk_coverage import curve_of
@@ -32,8 +33,8 @@ class Points(NamedTuple):
 
     Attributes:
         table: What `TaskReport.points` wants; further `row`, the image's place in its test set, `weight`, how many
-            images of its test set it stands for, and `rank_<csf>`, 1 for the surest of all images, which tells apart what the
-            rounding of a probability does not.
+            images of its test set it stands for, and `rank_<csf>`, 1 for the surest of all images, which tells
+            apart what the rounding of a probability does not.
         note: What was embedded and how well, as one sentence.
     """
 
@@ -142,7 +143,7 @@ def curves_table(
         cost = table["loss_weight"].to_numpy(np.float32) if "loss_weight" in table.columns else np.ones(n, np.float32)
         # Padded images weigh nothing; sets of similar size share one compilation.
         padding = (0, -n % _PADDED_TO)
-        weights = np.asarray(resample_weights(key, jnp.asarray(groups, jnp.int32), num_resamples))
+        weights = np.asarray(resample_weights(stream(key, name), jnp.asarray(groups, jnp.int32), num_resamples))
         weights = np.pad(np.concatenate([np.ones((1, n), np.float32), weights]), [(0, 0), padding])
         for csf in csfs:
             score, loss = verdicts[csf].score[here], (verdicts[csf].predicted[here] != np.asarray(output.labels)) * cost
@@ -182,7 +183,8 @@ class _Verdict(NamedTuple):
 
 
 def _verdicts(outputs: Outputs, csfs: Sequence[str]) -> dict[str, _Verdict]:
-    return {name: _Verdict(*jax.tree.map(np.asarray, parts)) for name, parts in _evaluate(tuple(csfs), outputs).items()}
+    found = _evaluate(tuple(csfs), outputs)
+    return {name: _Verdict(*jax.tree.map(np.asarray, found[name])) for name in csfs}
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,7 +1,7 @@
 """The benchmark: its configuration, its units of work and its tables."""
 
 from sfjax.study.config import PRESETS, Config, ManifestConfig, Preset
-from sfjax.study.run import Progress, Task, collect, load_tasks, run
+from sfjax.study.run import Task, collect, load_tasks, run
 from sfjax.study.storage import open_folder
 from sfjax.study.tasks import TestSet, task_names
 
@@ -10,7 +10,6 @@ __all__ = [
     "Config",
     "ManifestConfig",
     "Preset",
-    "Progress",
     "Task",
     "TestSet",
     "collect",

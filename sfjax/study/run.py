@@ -5,7 +5,7 @@ over all networks, and the latent embedding. Whoever iterates shows the progress
 nothing, and being killed within one loses that one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,20 +24,6 @@ from sfjax.training import initial_state, train
 from sfjax.training.checkpoints import Checkpoints
 
 METHOD = "cross_entropy"
-
-
-class Progress(NamedTuple):
-    """What has just been done.
-
-    Attributes:
-        task: Of the run.
-        step: For people.
-        share: Of the whole run that is done, from 0 to 1, by estimated cost.
-    """
-
-    task: str
-    step: str
-    share: float
 
 
 class Task(NamedTuple):
@@ -71,7 +57,7 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
         table = shareable(dataset.table)
         path = task_folder / "images.parquet"
         if path.exists():
-            # As text, in which a missing value is blank whatever Parquet made of it. Rows may have moved in the manifest.
+            # As text, in which a missing value is blank whatever Parquet made of it; rows may have moved.
             if as_text(pd.read_parquet(path)) != as_text(table):
                 raise ValueError(
                     f"The images of {name}, or what the manifest says of them, are not those that the run in {folder} "
@@ -253,13 +239,13 @@ def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, floa
         yield work(f"scores on {name}", work.scores)
 
 
-RESULT_COLUMNS = (
-    ["task", "training_set", "network", "method", "seed", "test_set", "shift", "kind", "level", "domain"]
-    + ["csf", "metric", "value", "low", "high", "n"]
-)  # fmt: skip
+RESULT_COLUMNS = [
+    *("task", "training_set", "network", "method", "seed", "test_set", "shift", "kind", "level", "domain"),
+    *("csf", "metric", "value", "low", "high", "n"),
+]
 
 
-def collect(tasks: list[Task], what: str) -> pd.DataFrame:
+def collect(tasks: Sequence[Task], what: str) -> pd.DataFrame:
     """Returns the `results` or the `summary` of all tasks as one table, in the order of the run."""
     parts = []
     for task in tasks:
@@ -268,4 +254,4 @@ def collect(tasks: list[Task], what: str) -> pd.DataFrame:
             parts.append(pd.read_parquet(task.folder / "scores" / f"{name}.{what}.parquet"))
     table = pd.concat(parts, ignore_index=True)
     order = [column for column in RESULT_COLUMNS if column in table]
-    return table[order + [column for column in table if column not in order]]
+    return table[[*order, *(column for column in table if column not in order)]]

@@ -69,32 +69,27 @@ def thresholds(validation: Outputs, csfs: Sequence[str]) -> np.ndarray:
 
 def score(
     outputs: Outputs,
-    table: pd.DataFrame,
+    loss_weight: np.ndarray,
+    weights: np.ndarray,
     csfs: Sequence[str],
     *,
     accepted_above: np.ndarray,
-    resamples: int,
-    key: Array,
 ) -> Resampled:
     """Returns every metric of every CSF on one set of images.
 
     Args:
-        outputs: One network's, of the images in `table`.
-        table: A row an image, with `patient_id` and `loss_weight`.
+        outputs: One network's, of n images.
+        loss_weight: What a failure on each image costs, shape (n,).
+        weights: How often each image is in each resample, shape (r, n).
         csfs: Names in `sfjax.csf.CSFS`.
         accepted_above: A threshold a CSF, from `thresholds`.
-        resamples: How many bootstrap resamples, drawn by patient.
-        key: Draws them; the same key and table give the same resamples.
     """
-    n = len(table)
+    n = len(outputs)
     padding = -n % _PADDED_TO  # one compilation serves sets of similar size; padded images weigh nothing
     scores, predicted, probabilities = (np.asarray(field) for field in _evaluate(tuple(csfs), outputs))
     c = outputs.logits.shape[-1]
     # A class that the network does not know is a class of its own: always a failure, and never recalled.
     labels = np.where(np.asarray(outputs.labels) < 0, c, np.asarray(outputs.labels))
-    groups = jnp.asarray(patient_groups(table), jnp.int32)
-    weights = np.asarray(resample_weights(key, groups, resamples), np.float32)
-    loss_weight = table["loss_weight"].to_numpy(np.float32)
 
     def padded(values: np.ndarray) -> Array:
         return jnp.asarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)]))
@@ -106,7 +101,7 @@ def score(
         probabilities=padded(probabilities),
         thresholds=jnp.asarray(accepted_above),
         loss_weight=padded(loss_weight),
-        weights=jnp.concatenate([padded(np.ones((1, n), np.float32)), padded(weights)]),
+        weights=padded(np.concatenate([np.ones((1, n), np.float32), weights])),
         num_classes=c + 1,
     )
     values = {name: np.asarray(metric) for name, metric in result.items()}
@@ -153,10 +148,12 @@ def score_test_sets(
     rows, summary = [], []
     for part in parts(test_sets[0], table):
         images = table.iloc[part.rows]
-        part_key = keys.stream(key, test_sets[0].split, part.domain)
+        groups = jnp.asarray(patient_groups(images), jnp.int32)
+        weights = np.asarray(resample_weights(keys.stream(key, test_sets[0].split, part.domain), groups, resamples))
+        loss_weight = images["loss_weight"].to_numpy(np.float32)
         scored = [
             [
-                score(take(one, part.rows), images, csfs, accepted_above=above, resamples=resamples, key=part_key)
+                score(take(one, part.rows), loss_weight, weights, csfs, accepted_above=above)
                 for one, above in zip(per_seed, accepted_above, strict=True)
             ]
             for per_seed in outputs

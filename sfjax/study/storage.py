@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import pandas as pd
 
-from sfjax.study.config import Config, as_json, differences
+from sfjax.study.config import Config, as_json, check, differences
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
@@ -45,10 +45,12 @@ def open_folder(folder: Path, config: Config, *, command: Sequence[str]) -> None
         command: How it was called; stored for the record.
 
     Raises:
-        ValueError: The folder holds another run, or something else; the differences are named.
+        ValueError: A setting is out of its range, or the folder holds another run, or something else.
     """
+    check(config)
     path = folder / "config.json"
-    if path.exists():
+    # Where nothing but the configuration is there, nothing was done, and a corrected command may replace it.
+    if path.exists() and any(entry.is_dir() for entry in folder.iterdir()):
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))["config"]
         except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
@@ -61,7 +63,7 @@ def open_folder(folder: Path, config: Config, *, command: Sequence[str]) -> None
                 + "\nGive the same settings to continue it, or choose another --out."
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not path.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no run (no config.json). Choose another --out.")
     record: dict[str, Any] = {"config": as_json(config), "command": list(command), "versions": versions()}
     write_text(path, json.dumps(record, indent=2) + "\n")

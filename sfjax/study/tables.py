@@ -8,7 +8,7 @@ import pandas as pd
 
 from sfjax.study.scores import ALL_DOMAINS, HIGHER_IS_BETTER, METRICS
 
-SCALE: Final = {"aurc": 1000, "augrc": 1000}
+SCALE: Final = {"aurc": 1000.0, "augrc": 1000.0}
 """The field prints areas x 1000; everything else is in percent."""
 TITLES: Final = {
     "accuracy": "Accuracy, %",
@@ -22,7 +22,7 @@ TITLES: Final = {
 }
 LEGEND: Final = (
     "Mean over networks (seeds). **Bold**: best of the row. `=`: a statistical tie with it: the 95 % interval of the "
-    "paired difference, from one set of resamples by patient for all scores, holds 0. Corruptions are means over levels."
+    "paired difference, from one set of resamples by patient for all scores, holds 0. Corruptions: mean over levels."
 )
 
 
@@ -35,7 +35,7 @@ def metric_table(summary: pd.DataFrame, metric: str) -> str:
     """
     chosen = summary[(summary["metric"] == metric) & (summary["level"] == 0)]
     csfs = list(dict.fromkeys(chosen["csf"]))
-    scale = SCALE.get(metric, 100)
+    scale = SCALE.get(metric, 100.0)
     rows = []
     for (task, test_set, domain), group in chosen.groupby(["task", "test_set", "domain"], sort=False):
         cells = {row.csf: _marked(row, scale) for row in group.itertuples()}
@@ -67,7 +67,7 @@ def detail_table(summary: pd.DataFrame, task: str) -> str:
         ]
         rows = []
         for csf, of_csf in group.groupby("csf", sort=False):
-            cells = {row.metric: _with_interval(row, SCALE.get(str(row.metric), 100)) for row in of_csf.itertuples()}
+            cells = {row.metric: _with_interval(row, SCALE.get(str(row.metric), 100.0)) for row in of_csf.itertuples()}
             rows.append([str(csf), *(cells.get(metric, "") for metric in METRICS)])
         lines.append(markdown(["csf", *METRICS], rows))
     return "\n".join(lines) + "\n"

@@ -28,13 +28,13 @@ class Recipe:
             one each epoch.
         learning_rate: Adam's, at its highest: it rises over the first tenth of all steps and falls to 0 as a cosine.
         weight_decay: AdamW's, per step and unit of learning rate.
-        flips: See `sfjax.training.augment`.
+        flips: Random mirroring: none, horizontal (left and right), or all (also up and down, and transposed).
         max_shift: Largest random movement, as a share of each side.
     """
 
     epochs: int = 12
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     flips: Flips = "horizontal"
     max_shift: float = 0.06

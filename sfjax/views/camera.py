@@ -12,7 +12,7 @@ AZIMUTH: Final = 35
 ELEVATION: Final = 20
 DISTANCE: Final = 4.0
 """From the eye to the origin, in radii of the cloud: how strong the perspective is."""
-FILL: Final = 0.48
+FILL: Final = 0.52
 """Pixels of one radius, as a share of the shorter side."""
 
 

@@ -67,7 +67,7 @@ def page(tasks: Sequence[TaskPage], *, title: str, subtitle: str) -> str:
     """
     if not tasks:
         raise ValueError("A page needs at least one task; got none.")
-    script = _asset("page.js")
+    script = _script()
     bundle = _bundle()
     count = sum(len(task.images) for task in tasks)
     blocks = [
@@ -156,6 +156,12 @@ def _policy(*scripts: str) -> str:
         f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def _script() -> str:
+    """Returns the page's own script: its parts in order of use, in a scope of their own."""
+    parts = "\n".join(_asset(f"{name}.js") for name in ("elements", "galleries", "results", "panel", "page"))
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _asset(name: str) -> str:

@@ -74,7 +74,13 @@ def test_columns_are_mapped_and_displaced_ones_kept(tmp_path):
     path.write_text("file,dx,split,fold,sha256,row\na,x,,train,ab,1\n")
     table, _ = read(path, columns={"image_path": "file", "label": "dx", "split": "fold"})
     values = table.iloc[0]
-    assert [values[name] for name in ("image_path", "label", "split", "dx", "fold")] == ["a", "x", "train", "x", "train"]
+    assert [values[name] for name in ("image_path", "label", "split", "dx", "fold")] == [
+        "a",
+        "x",
+        "train",
+        "x",
+        "train",
+    ]
     assert values["manifest_split"] == "" and values["manifest_sha256"] == "ab" and values["manifest_row"] == 1
     assert values["row"] == 2
 

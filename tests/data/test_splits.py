@@ -91,6 +91,9 @@ def test_hold_outs_from_given_splits_keep_given_shifted_sets():
     rows, _ = assign(rows, hold_out=["subclass=r"])
     assert rows["split"].tolist() == ["manif_r", "train", "manif_r", "hospital", "val", "cal"]
     assert rows["shift_kind"].tolist() == ["manifestation", "iid", "manifestation", "named", "iid", "iid"]
+    rows = table(6, label=["a"] * 6, split=given, domain=["r", "c", "r", "r", "c", "c"])
+    rows, _ = assign(rows, hold_out=["domain=r"])
+    assert rows["split"].tolist() == ["acq_r", "train", "acq_r", "hospital", "val", "cal"]
 
 
 def test_other_images_of_held_out_patients_do_not_train():

@@ -1,0 +1,187 @@
+"""The program as its users run it, on the `tiny` preset: files, resumption after a kill, refusals, own images."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from experiments import benchmark
+from sfjax import outputs, phantoms
+from sfjax.study import PRESETS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Path:
+    """A finished run of the preset `tiny`."""
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert benchmark.main(["tiny", "--out", str(out)]) == 0
+    return out
+
+
+def start(out: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "experiments.benchmark", "tiny", "--out", str(out), *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stop_when(file: Path, process: subprocess.Popen, sign: signal.Signals) -> str:
+    """Sends a signal as soon as a file is there; fails where the program ends before."""
+    while not file.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    process.send_signal(sign)
+    return process.communicate()[0]
+
+
+def test_a_run_leaves_what_it_promises(undisturbed):
+    record = json.loads((undisturbed / "config.json").read_text())
+    assert record["config"]["seeds"] == [0] and record["versions"]["jax"] and "tiny" in record["command"]
+    results = pd.read_csv(undisturbed / "results.csv")
+    assert [*results.columns] == [
+        *("task", "training_set", "network", "method", "seed", "test_set", "shift", "kind", "level", "domain"),
+        *("csf", "metric", "value", "low", "high", "n"),
+    ]
+    pd.testing.assert_frame_equal(pd.read_parquet(undisturbed / "results.parquet"), results, check_dtype=False)
+    assert set(results["kind"]) == {"iid", "corruption", "acquisition", "manifestation"}
+    silent = results[results["metric"] == "silent_failure_rate"]
+    assert set(silent["csf"]) == {"msr", "mcd_msr"}  # the others have no probability, and no row
+    defined = results.dropna(subset=["value", "low"])
+    assert (defined["low"] <= defined["value"] + 1e-6).mean() > 0.99
+    for file in ("tables/aurc.md", "tables/dermoscopy.md", "figures/risk_coverage_dermoscopy.svg", "report.html"):
+        assert (undisturbed / file).stat().st_size > 500, file
+    assert json.loads((undisturbed / "figures" / "risk_coverage_dermoscopy.json").read_text())["$schema"]
+
+
+def test_outputs_of_every_set_are_stored_and_train_has_no_passes(undisturbed):
+    folder = undisturbed / "dermoscopy" / "seed_0"
+    names = {path.stem for path in (folder / "outputs").iterdir()}
+    assert {"train", "val", "cal", "iid_test", "brightness-1", "brightness-5", "gaussian_noise-5"} <= names
+    assert outputs.load(folder / "outputs" / "train.npz").mc is None
+    test = outputs.load(folder / "outputs" / "iid_test.npz")
+    assert test.mc is not None and test.features is not None
+    head = outputs.read_npz(folder / "head.npz")
+    np.testing.assert_allclose(np.asarray(test.features) @ head["weight"] + head["bias"], test.logits, atol=1e-4)
+
+
+def test_no_file_name_and_no_patient_is_in_the_run_folder(undisturbed):
+    table = pd.read_parquet(undisturbed / "dermoscopy" / "images.parquet")
+    assert not {"image_path", "patient_id"} & set(table.columns)
+    assert {"row", "sha256", "patient", "label", "split", "domain"} <= set(table.columns)
+
+
+def test_the_same_seed_gives_the_same_table(undisturbed, tmp_path):
+    assert benchmark.main(["tiny", "--out", str(tmp_path / "again")]) == 0
+    for table in ("results.csv", "summary.csv"):
+        assert (tmp_path / "again" / table).read_bytes() == (undisturbed / table).read_bytes()
+
+
+def test_killed_three_times_and_continued_it_gives_the_undisturbed_table(undisturbed, tmp_path):
+    out = tmp_path / "killed"
+    task = out / "dermoscopy"
+    moments = ("seed_0/history.csv", "seed_0/outputs/iid_test.npz", "scores/iid_test.summary.parquet")
+    for moment in moments:
+        stop_when(task / moment, start(out), signal.SIGKILL)
+        assert not (out / "results.csv").exists()
+    process = start(out)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert (out / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path):
+    process = start(tmp_path / "run")
+    said = stop_when(tmp_path / "run" / "dermoscopy" / "images.parquet", process, signal.SIGINT)
+    assert process.returncode == 130 and "The same command continues" in said and "Traceback" not in said
+
+
+def test_what_is_done_is_not_done_again(undisturbed):
+    def times() -> dict[str, int]:
+        kept = [path for path in (undisturbed / "dermoscopy").rglob("*") if path.is_file()]
+        return {str(path): path.stat().st_mtime_ns for path in kept}
+
+    before = times()
+    assert benchmark.main(["tiny", "--out", str(undisturbed)]) == 0
+    assert times() == before
+
+
+def test_another_configuration_is_refused_with_the_difference(undisturbed, capsys):
+    assert benchmark.main(["tiny", "--out", str(undisturbed), "--epochs", "3"]) == 2
+    assert "recipe.epochs: 2 -> 3" in capsys.readouterr().err
+
+
+def test_without_a_preset_it_is_quick():
+    assert benchmark.parse([])[0] == "quick"
+    preset, arguments = benchmark.parse(["--seeds", "3", "4"])
+    assert preset == "quick" and arguments.config.seeds == (3, 4)
+    assert arguments.config.recipe == PRESETS["quick"].config.recipe
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["small"], "must be one of tiny, quick, standard"),
+        (["tiny", "--image-size", "4"], "image_size must be at least 16; got 4"),
+        (["tiny", "--csfs", "msr", "nonsense"], "got nonsense"),
+        (["tiny", "--seeds", "1", "1"], "each once"),
+        (["tiny", "--manifest", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_errors_are_sentences(command, words, tmp_path, capsys):
+    out = [] if command == ["small"] else ["--out", str(tmp_path / "run")]
+    assert benchmark.main([*command, *out]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    """Phantom images as files with a manifest, as a hospital would have them."""
+    folder = tmp_path_factory.mktemp("hospital")
+    counts = {"train": 48, "val": 24, "cal": 0, "iid_test": 24, "acquisition": 12, "manifestation": 12}
+    images, columns = phantoms.generate("lung_ct", seed=1, size=32, counts=counts)
+    table = pd.DataFrame({name: columns[name] for name in ("label", "split", "domain", "patient_id")})
+    table.insert(0, "image_path", [f"{i:03d}.png" for i in range(len(table))])
+    for name, image in zip(table["image_path"], images, strict=True):
+        Image.fromarray(image[..., 0]).save(folder / name)
+    table.to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+OWN = ["--epochs", "1", "--corruptions", "elastic", "--levels", "3", "--no-report-images"]
+
+
+def test_the_order_of_the_manifest_changes_no_score(manifest, tmp_path):
+    table = pd.read_csv(manifest, dtype=str)
+    shuffled = manifest.with_name("shuffled.csv")
+    table.sample(frac=1, random_state=0).to_csv(shuffled, index=False)
+    shuffled.rename(manifest.parent / "manifest_shuffled.csv")
+    results = []
+    for name in ("manifest.csv", "manifest_shuffled.csv"):
+        out = tmp_path / name
+        assert benchmark.main(["tiny", "--manifest", str(manifest.parent / name), "--out", str(out), *OWN]) == 0
+        results.append(pd.read_csv(out / "results.csv").drop(columns=["task", "training_set"]))
+        page = (out / "report.html").read_text()
+        assert "UklGR" not in page  # the first bytes of every WebP
+        assert not [name for name in table["image_path"] if name in page]
+    pd.testing.assert_frame_equal(results[0], results[1], check_exact=True)
+    per_domain = results[0][results[0]["kind"] == "acquisition"]["domain"]
+    assert len(set(per_domain)) >= 2  # in total and by domain
+
+
+def test_other_images_than_the_run_was_begun_with_are_refused(manifest, tmp_path, capsys):
+    table = pd.read_csv(manifest, dtype=str)
+    other = manifest.with_name("other.csv")
+    command = ["tiny", "--manifest", str(other), "--out", str(tmp_path / "run"), *OWN]
+    table.to_csv(other, index=False)
+    process = start(tmp_path / "run", *command[1:])
+    stop_when(tmp_path / "run" / "other" / "images.parquet", process, signal.SIGKILL)
+    table.drop(index=table.index[table["split"] == "train"][:1]).to_csv(other, index=False)
+    assert benchmark.main(command) == 2
+    assert "begun with" in capsys.readouterr().err
