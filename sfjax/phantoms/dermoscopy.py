@@ -128,7 +128,7 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
     lesion = draw.mix(lesion, draw.color(0.90, 0.78, 0.75), 0.7 * jnp.clip(scar, 0.0, 1.0))
     cysts = _scattered(dice, 26, reach, 0.025, f["milia_cysts"], size, center)
     lesion = draw.mix(lesion, draw.color(0.93, 0.86, 0.74), jnp.clip(0.9 * cysts, 0.0, 1.0))
-    threads = jnp.exp(-((dice.noise(size, 9) / 0.07) ** 2)) * draw.soft(dice.noise(size, 5), 0.5)
+    threads = jnp.exp(-((dice.noise(size, 9) / 0.07) ** 2)) * draw.soft(dice.noise(size, 5) + 0.5, 1.0)
     lesion = draw.mix(lesion, draw.color(0.70, 0.16, 0.20), jnp.clip(1.2 * f["vessels"], 0.0, 1.0) * threads)
     image = draw.mix(skin, lesion, mask)
 

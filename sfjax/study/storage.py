@@ -19,8 +19,11 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: some writers choose their format by it.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    writer(temporary)
-    temporary.replace(path)
+    try:
+        writer(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
