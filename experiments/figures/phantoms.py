@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from PIL import Image, ImageDraw, ImageFont
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sfjax.phantoms import COUNTS, PHANTOMS, Phantom, generate
 from sfjax.phantoms.microscopy import composite
 
-TILE: Final = 104
+TILE: Final = 100
 GAP: Final = 6
 COLUMNS: Final = 8
 MARGIN: Final = 20
@@ -30,7 +31,7 @@ def main(out: Path = Path("docs/phantoms.png"), seed: int = 3) -> None:
         seed: Draws the images.
     """
     rows = [(phantom, *row) for phantom in PHANTOMS.values() for row in _rows(phantom, seed)]
-    heading, caption = 30, 17
+    heading, caption = 30, 28
     width = 2 * MARGIN + COLUMNS * (TILE + GAP) - GAP
     height = MARGIN + len(rows) * (TILE + caption + 20) + len(PHANTOMS) * heading
     sheet = Image.new("RGB", (width, height), "white")
@@ -46,30 +47,32 @@ def main(out: Path = Path("docs/phantoms.png"), seed: int = 3) -> None:
         for place, (image, text) in enumerate(zip(images, captions, strict=True)):
             left = MARGIN + place * (TILE + GAP)
             sheet.paste(Image.fromarray(image), (left, top))
-            pen.text((left, top + TILE + 1), _fitted(text, small), fill=INK, font=small)
+            pen.text((left, top + TILE + 1), _wrapped(text, small), fill=INK, font=small, spacing=1)
         top += TILE + caption + 7
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Few images have more than 256 colors to tell apart at this size, and the file is a third as large.
-    sheet.crop((0, 0, width, top)).quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(out, optimize=True)
+    # A palette makes the file a third as large, and grey levels and skin tones are most of what it has to hold.
+    sheet.crop((0, 0, width, top)).quantize(256, kmeans=2, dither=Image.Dither.NONE).save(out, optimize=True)
 
 
 def _rows(phantom: Phantom, seed: int) -> list[tuple[str, list[np.ndarray], list[str]]]:
     """Returns the sheet's rows for one task: their titles, images and captions."""
-    counts = dict.fromkeys(COUNTS, 0) | {"train": 60, "acquisition": 2 * COLUMNS, "manifestation": 2 * COLUMNS}
+    counts = dict.fromkeys(COUNTS, 0) | {"train": 60, "acquisition": 40, "manifestation": 40}
     images, columns = generate(phantom.name, seed=seed, size=TILE, counts=counts)
-    pictures = np.asarray(jax.vmap(composite)(images.astype(np.float32) / 255))
+    pictures = np.asarray(jax.vmap(composite)(jnp.asarray(images, jnp.float32) / 255))
     pictures = np.round(pictures * 255).astype(np.uint8)
 
+    few = len(phantom.classes) == 2  # then there is room to name subclasses
+    shown = columns["subclass" if few else "label"]
+    order = [subclass.name for subclass in phantom.subclasses] if few else phantom.classes
+
     def row(split: str) -> tuple[list[np.ndarray], list[str]]:
-        labels = columns["label"]
+        inside = np.flatnonzero(columns["split"] == split).tolist()
+        present = [name for name in order if name in shown[inside]]
         chosen: list[int] = []
-        inside = np.flatnonzero(columns["split"] == split)
-        # All classes in turn, as far as they fit.
-        present = [label for label in phantom.classes if label in labels[inside]]
         for place in range(COLUMNS):
-            label = present[place * len(present) // COLUMNS] if len(present) < COLUMNS else present[place]
-            chosen.append(next(i for i in inside if labels[i] == label and i not in chosen))
-        return [pictures[i] for i in chosen], [str(labels[i]) for i in chosen]
+            name = present[place * min(len(present), COLUMNS) // COLUMNS]
+            chosen.append(next(i for i in inside if shown[i] == name and i not in chosen))
+        return [pictures[i] for i in chosen], [str(shown[i]) for i in chosen]
 
     titles = {
         "train": "i.i.d.",
@@ -80,11 +83,13 @@ def _rows(phantom: Phantom, seed: int) -> list[tuple[str, list[np.ndarray], list
     return [(title, *row(split)) for split, title in titles.items()]
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Returns `text`, shortened to the width of a tile."""
-    if font.getlength(text) <= TILE:
-        return text
-    return next(cut for n in range(len(text), 0, -1) if font.getlength(cut := text[:n].rstrip() + "…") <= TILE)
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Returns `text`, broken between words where it is wider than a tile."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        lines = [*lines[:-1], longer] if font.getlength(longer) <= TILE else [*lines, word]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

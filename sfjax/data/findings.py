@@ -14,7 +14,7 @@ SHOWN = 10
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "unreadable table": "A table is a CSV file in UTF-8 with a header row and commas, or a Parquet file.",
-        "column missing": "Add the column, or say under which name the file has it (columns, --columns).",
+        "column missing": "Add the column, or say what the file calls it (columns; --label-column and the like).",
         "no rows": "The table needs one row an image.",
         "ragged row": "Give every row as many fields as the header; put quotes around a value that holds a comma.",
         "metadata key twice": "Metadata has one row an image: keep one of the rows.",

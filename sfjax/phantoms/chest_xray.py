@@ -34,19 +34,19 @@ SUBCLASSES: Final = (
 def _finding(spread: float, background: float, **centers: float) -> Factor:
     """Returns a class factor centered at `background`, but in the subclasses whose name holds a word of `centers`."""
     named = [[center for word, center in centers.items() if word in subclass.name] for subclass in SUBCLASSES]
-    return by_subclass(*(found[0] if found else background for found in named), spread=spread, stray=0.008)
+    return by_subclass(*(found[0] if found else background for found in named), spread=spread, stray=0.005)
 
 
 FACTORS: Final[dict[str, Factor]] = {
-    "heart_size": _finding(0.07, 0.25, cardiomegaly=0.75, edema=0.35),
+    "heart_size": _finding(0.06, 0.22, cardiomegaly=0.78, edema=0.35),
     "edema": _finding(0.10, 0.03, edema=0.80, cardiomegaly=0.08),
     "consolidation": _finding(0.10, 0.00, consolidation=0.85),
     "opacity_height": _finding(0.12, 0.70, apical=0.12),
-    "pneumonia": _finding(0.11, 0.03, broncho=0.80),
+    "pneumonia": _finding(0.09, 0.02, broncho=0.85),
     "miliary": _finding(0.08, 0.00, miliary=0.75),
     "atelectasis": _finding(0.11, 0.03, atelectasis=0.80),
     "pneumothorax": _finding(0.10, 0.00, small=0.30, pneumothorax=0.75),
-    "effusion": _finding(0.09, 0.02, massive=1.0, effusion=0.62, edema=0.06),
+    "effusion": _finding(0.09, 0.00, massive=1.0, effusion=0.65, edema=0.04),
     "side": anatomy(0.0, 50.0, -1.0, 1.0),
     "lung_width": anatomy(0.50, 0.20),
     "lung_height": anatomy(0.50, 0.20),

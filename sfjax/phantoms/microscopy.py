@@ -54,7 +54,7 @@ def _class_factors() -> dict[str, Factor]:
         usual = [{**USUAL, **changed}[name] for changed in TREATMENTS.values()]
         return usual + [min(1.0, center + ATYPICAL.get(name, 0.0)) for center in usual]
 
-    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.07), stray=0.005) for name in USUAL}
+    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.07), stray=0.002) for name in USUAL}
 
 
 FACTORS: Final[dict[str, Factor]] = {

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from sfjax.data import Dataset, dataset_from_arrays, load_dataset, shift_kind
 from sfjax.data.splits import SOURCE_SPLITS
 from sfjax.phantoms import generate
 from sfjax.phantoms.generate import COUNTS
+from sfjax.phantoms.microscopy import composite
 from sfjax.study.config import Config
 
 
@@ -96,15 +98,13 @@ test_sets.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 def displayable(images: np.ndarray) -> np.ndarray:
     """Returns images as uint8 RGB, shape (n, h, w, 3), for people to look at.
 
-    Grey is repeated; three channels are taken as RGB; more are given hues around the color circle and added, as a
-    microscopist's false colors.
+    Grey is repeated; three channels are taken as RGB; six are the stains of fluorescence microscopy in false color. Of
+    any other number the mean is shown in grey.
     """
     scaled = images.astype(np.float32) / (1.0 if images.dtype.kind == "f" else np.iinfo(images.dtype).max)
     k = images.shape[-1]
-    if k == 1:
-        scaled = scaled.repeat(3, axis=-1)
+    if k == 6:
+        scaled = np.stack([np.asarray(composite(jnp.asarray(image))) for image in scaled])
     elif k != 3:
-        hues = np.arange(k)[:, None] / k + np.array([0, 1 / 3, 2 / 3])
-        colors = np.clip(0.5 + np.cos(2 * np.pi * hues), 0, 1)
-        scaled = scaled @ (colors / np.maximum(colors.sum(0) / 2, 1)).astype(np.float32)
+        scaled = scaled.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

@@ -93,7 +93,10 @@ def test_paths_of_windows_are_normalized(tmp_path):
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        (b"image_path;label\na;x\n", ["column missing", "'image_path'", "there are image_path;label", "--columns"]),
+        (
+            b"image_path;label\na;x\n",
+            ["column missing", "'image_path'", "there are image_path;label", "--label-column"],
+        ),
         (b"image_path,diagnosis\na,x\n", ["column missing", "'label'", "there are image_path, diagnosis"]),
         (b"image_path,label\n", ["no rows"]),
         (b"", ["unreadable table", "empty"]),

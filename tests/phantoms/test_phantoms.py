@@ -23,8 +23,11 @@ def sets() -> dict:
 
 
 def middle(name: str) -> dict:
-    """Returns the value in the middle of its range for every factor, and no noise."""
-    factors = {factor: (law.low + law.high) / 2 for factor, law in PHANTOMS[name].factors.items()}
+    """Returns the middle of its range for every factor, but the first device's light and lens, and no noise."""
+    factors = {
+        factor: float(law.center[0, 0]) if law.kind == "acquisition" else (law.low + law.high) / 2
+        for factor, law in PHANTOMS[name].factors.items()
+    }
     return factors | {"noise": 0.0}
 
 

@@ -48,7 +48,8 @@ def test_a_row_holds_the_public_metric_of_its_network_and_domain(scored, table):
     for seed, outputs in zip((0, 7), networks, strict=True):
         failure = np.asarray(CSFS["energy"].predict(outputs)) != np.asarray(outputs.labels)
         score = np.asarray(CSFS["energy"].score(outputs))
-        row = results.query("seed == @seed and domain == 'a' and csf == 'energy' and metric == 'aurc'").iloc[0]
+        of_network = results[results["seed"] == seed]
+        row = of_network.query("domain == 'a' and csf == 'energy' and metric == 'aurc'").iloc[0]
         assert row["value"] == pytest.approx(float(metrics.aurc(score[of_domain], failure[of_domain])), rel=1e-5)
         assert row["n"] == len(of_domain) and row["low"] < row["value"] < row["high"]
 
