@@ -39,14 +39,17 @@ def resample_weights(key: Key[Array, ""], groups: Int[Array, " n"], num_resample
     References:
         Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 8.
     """
-    return _group_counts(key, int(jnp.max(groups)) + 1, num_resamples)[:, groups]
+    number = int(jnp.max(groups)) + 1
+    slots = -(-number // 256) * 256  # sets of similar size share one compilation
+    return _group_counts(key, jnp.asarray(number, jnp.int32), slots, num_resamples)[:, groups]
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _group_counts(key: Key[Array, ""], number: int, num_resamples: int) -> Float[Array, "r g"]:
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _group_counts(key: Key[Array, ""], number: Int[Array, ""], slots: int, num_resamples: int) -> Float[Array, "r g"]:
     def counts(key: Key[Array, ""]) -> Float[Array, " g"]:
-        drawn = jax.random.randint(key, (number,), 0, number)
-        return jnp.zeros(number, jnp.float32).at[drawn].add(1.0)
+        drawn = jax.random.randint(key, (slots,), 0, number)
+        counted = (jnp.arange(slots) < number).astype(jnp.float32)
+        return jnp.zeros(slots, jnp.float32).at[drawn].add(counted)
 
     return jax.lax.map(counts, jax.random.split(key, num_resamples), batch_size=RESAMPLES_AT_ONCE)
 

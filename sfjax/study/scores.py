@@ -35,7 +35,6 @@ HIGHER_IS_BETTER: Final = frozenset({"accuracy", "balanced_accuracy", "auroc_f"}
 ACCEPTED_OF_VALIDATION: Final = 0.8
 """`accepted_failure_rate` uses the threshold above which this share of the validation images lies."""
 ALL_DOMAINS: Final = "all"
-_PADDED_TO: Final = 256
 
 
 class Resampled(NamedTuple):
@@ -61,51 +60,35 @@ def parts(test_set: TestSet, table: pd.DataFrame) -> list[Part]:
     return whole + [Part(domain, np.flatnonzero(table["domain"] == domain)) for domain in domains]
 
 
-def thresholds(validation: Outputs, csfs: Sequence[str]) -> np.ndarray:
-    """Returns for each CSF the score above which `ACCEPTED_OF_VALIDATION` of the validation images lie, shape (s,)."""
-    scores = np.asarray(_evaluate(tuple(csfs), validation)[0])
-    return np.quantile(scores, 1 - ACCEPTED_OF_VALIDATION, axis=1, method="lower").astype(np.float32)
+class Evaluated(NamedTuple):
+    """What every CSF says of n images, one row a CSF; `probability` is NaN where it has none."""
+
+    score: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+
+    def take(self, rows: np.ndarray) -> "Evaluated":
+        """Returns the same of some of the images."""
+        score, predicted, probability = (field[:, rows] for field in (self.score, self.predicted, self.probability))
+        return Evaluated(score, predicted, probability, self.labels[rows], self.num_classes)
 
 
-def score(
-    outputs: Outputs,
-    loss_weight: np.ndarray,
-    weights: np.ndarray,
-    csfs: Sequence[str],
-    *,
-    accepted_above: np.ndarray,
-) -> Resampled:
-    """Returns every metric of every CSF on one set of images.
+def evaluate(outputs: Outputs, csfs: Sequence[str]) -> Evaluated:
+    """Returns the scores, predictions and probabilities of all CSFs.
 
     Args:
         outputs: One network's, of n images.
-        loss_weight: What a failure on each image costs, shape (n,).
-        weights: How often each image is in each resample, shape (r, n).
         csfs: Names in `sfjax.csf.CSFS`.
-        accepted_above: A threshold a CSF, from `thresholds`.
     """
-    n = len(outputs)
-    padding = -n % _PADDED_TO  # one compilation serves sets of similar size; padded images weigh nothing
-    scores, predicted, probabilities = (np.asarray(field) for field in _evaluate(tuple(csfs), outputs))
-    c = outputs.logits.shape[-1]
+    n, c = outputs.logits.shape
+    repeated = np.minimum(np.arange(padded_length(n)), n - 1)
+    fields = _evaluate(tuple(csfs), take(outputs, repeated))
+    scores, predicted, probability = (np.asarray(field)[:, :n] for field in fields)
     # A class that the network does not know is a class of its own: always a failure, and never recalled.
-    labels = np.where(np.asarray(outputs.labels) < 0, c, np.asarray(outputs.labels))
-
-    def padded(values: np.ndarray) -> Array:
-        return jnp.asarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)]))
-
-    result = bootstrap_metrics(
-        scores=padded(scores),
-        predicted=padded(predicted),
-        labels=padded(labels.astype(np.int32)),
-        probabilities=padded(probabilities),
-        thresholds=jnp.asarray(accepted_above),
-        loss_weight=padded(loss_weight),
-        weights=padded(np.concatenate([np.ones((1, n), np.float32), weights])),
-        num_classes=c + 1,
-    )
-    values = {name: np.asarray(metric) for name, metric in result.items()}
-    return Resampled({name: v[:, 0] for name, v in values.items()}, {name: v[:, 1:] for name, v in values.items()})
+    labels = np.asarray(outputs.labels)
+    return Evaluated(scores, predicted, probability, np.where(labels < 0, c, labels).astype(np.int32), c + 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -119,6 +102,46 @@ def _evaluate(
         jnp.stack([csf.predict(outputs) for csf in entries]),
         jnp.stack([without if csf.probability is None else csf.probability(outputs) for csf in entries]),
     )
+
+
+def padded_length(n: int, *, multiple: int = 256) -> int:
+    """Returns n rounded up, so that sets of similar size share one compilation."""
+    return -(-n // multiple) * multiple
+
+
+def thresholds(validation: Evaluated) -> np.ndarray:
+    """Returns for each CSF the score above which `ACCEPTED_OF_VALIDATION` of the validation images lie, shape (s,)."""
+    limits = np.quantile(validation.score, 1 - ACCEPTED_OF_VALIDATION, axis=1, method="lower")
+    return limits.astype(np.float32)
+
+
+def score(images: Evaluated, loss_weight: np.ndarray, weights: np.ndarray, *, accepted_above: np.ndarray) -> Resampled:
+    """Returns every metric of every CSF on one set of images.
+
+    Args:
+        images: What one network's CSFs say of n images.
+        loss_weight: What a failure on each image costs, shape (n,).
+        weights: How often each image is in each resample, shape (r, n).
+        accepted_above: A threshold a CSF, from `thresholds`.
+    """
+    n = len(images.labels)
+    padding = padded_length(n) - n  # padded images weigh nothing
+
+    def padded(values: np.ndarray) -> Array:
+        return jnp.asarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)]))
+
+    result = bootstrap_metrics(
+        scores=padded(images.score),
+        predicted=padded(images.predicted),
+        labels=padded(images.labels),
+        probabilities=padded(images.probability),
+        thresholds=jnp.asarray(accepted_above),
+        loss_weight=padded(loss_weight),
+        weights=padded(np.concatenate([np.ones((1, n), np.float32), weights])),
+        num_classes=padded_length(images.num_classes, multiple=16),
+    )
+    values = {name: np.asarray(metric) for name, metric in result.items()}
+    return Resampled({name: v[:, 0] for name, v in values.items()}, {name: v[:, 1:] for name, v in values.items()})
 
 
 def score_test_sets(
@@ -144,7 +167,8 @@ def score_test_sets(
         resamples: Of the bootstrap.
         key: Its key, the same for all test sets of a task.
     """
-    accepted_above = [thresholds(one, csfs) for one in validation]
+    accepted_above = [thresholds(evaluate(one, csfs)) for one in validation]
+    evaluated = [[evaluate(one, csfs) for one in per_seed] for per_seed in outputs]
     rows, summary = [], []
     for part in parts(test_sets[0], table):
         images = table.iloc[part.rows]
@@ -153,10 +177,10 @@ def score_test_sets(
         loss_weight = images["loss_weight"].to_numpy(np.float32)
         scored = [
             [
-                score(take(one, part.rows), loss_weight, weights, csfs, accepted_above=above)
+                score(one.take(part.rows), loss_weight, weights, accepted_above=above)
                 for one, above in zip(per_seed, accepted_above, strict=True)
             ]
-            for per_seed in outputs
+            for per_seed in evaluated
         ]
         for test_set, per_seed in zip(test_sets, scored, strict=True):
             about = {**_about(test_set), "domain": part.domain, "n": len(images)}

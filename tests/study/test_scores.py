@@ -74,7 +74,7 @@ def test_scores_without_a_probability_have_no_silent_failure_rate(scored):
 
 def test_thresholds_let_four_fifths_of_validation_pass():
     outputs = make(3)
-    limit = scores.thresholds(outputs, CSF_NAMES)
+    limit = scores.thresholds(scores.evaluate(outputs, CSF_NAMES))
     for csf, threshold in zip(CSF_NAMES, limit, strict=True):
         assert (np.asarray(CSFS[csf].score(outputs)) > threshold).mean() == pytest.approx(0.8, abs=1.5 / N)
 
