@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sfjax.phantoms import COUNTS, PHANTOMS, Phantom, generate
 from sfjax.phantoms.microscopy import composite
 
-TILE: Final = 100
+TILE: Final = 94
 GAP: Final = 6
 COLUMNS: Final = 8
 MARGIN: Final = 20
@@ -36,7 +36,7 @@ def main(out: Path = Path("docs/phantoms.png"), seed: int = 3) -> None:
     height = MARGIN + len(rows) * (TILE + caption + 20) + len(PHANTOMS) * heading
     sheet = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)
-    large, medium, small = (ImageFont.load_default(size) for size in (17, 12, 10))
+    large, medium, small = (ImageFont.load_default(size) for size in (17, 12, 9))
     top, last = MARGIN, None
     for phantom, title, images, captions in rows:
         if phantom is not last:
@@ -51,7 +51,7 @@ def main(out: Path = Path("docs/phantoms.png"), seed: int = 3) -> None:
         top += TILE + caption + 7
     out.parent.mkdir(parents=True, exist_ok=True)
     # A palette makes the file a third as large, and grey levels and skin tones are most of what it has to hold.
-    sheet.crop((0, 0, width, top)).quantize(256, kmeans=2, dither=Image.Dither.NONE).save(out, optimize=True)
+    sheet.crop((0, 0, width, top)).quantize(256, kmeans=2).save(out, optimize=True)
 
 
 def _rows(phantom: Phantom, seed: int) -> list[tuple[str, list[np.ndarray], list[str]]]:

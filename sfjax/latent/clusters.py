@@ -44,7 +44,8 @@ def representatives(coordinates: Float[np.ndarray, "n d"], k: int = 9, *, seed: 
     if len(distinct) <= k:
         centers = distinct
     else:
-        centers = KMeans(k, n_init=4, random_state=seed).fit(coordinates).cluster_centers_
+        fitted = KMeans(k, n_init=4, random_state=seed).fit(coordinates)  # pyright: ignore[reportArgumentType]
+        centers = fitted.cluster_centers_
     distance = np.linalg.norm(coordinates[:, None, :] - centers[None, :, :], axis=2)
     nearest = distance.argmin(axis=1)
     sizes = np.bincount(nearest, minlength=len(centers))

@@ -81,7 +81,7 @@ def embed(
         # Exact neighbors: the approximate ones depend on threads. The FFT gradient has no third dimension.
         fitted = openTSNE.TSNE(
             n_components=dimensions,
-            perplexity=perplexity,
+            perplexity=perplexity,  # pyright: ignore[reportArgumentType]
             initialization=start,
             neighbors="exact",
             negative_gradient_method="bh",

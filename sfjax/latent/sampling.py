@@ -47,12 +47,15 @@ def _draw(
         return candidates
     present, of_candidate = np.unique(codes[candidates], return_inverse=True)
     counts = np.bincount(of_candidate)
-    floor = 1 if size >= len(present) else 0
-    share = (counts - floor) * (size - floor * len(present)) / max((counts - floor).sum(), 1)
-    quota = floor + np.floor(share).astype(np.int64)
+    share = counts * size / counts.sum()
+    quota = np.floor(share).astype(np.int64)
     # Ties among remainders fall to chance, or small groups that sort last would never be drawn.
-    order = np.lexsort((rng.random(len(present)), -(share - np.floor(share))))
+    order = np.lexsort((rng.random(len(present)), -(share - quota)))
     quota[order[: size - int(quota.sum())]] += 1
+    if size >= len(present):
+        quota = np.maximum(quota, 1)
+        while quota.sum() > size:
+            quota[quota.argmax()] -= 1
     shuffled = rng.permutation(len(candidates))
     rank = np.empty(len(candidates), dtype=np.int64)
     for group in range(len(present)):

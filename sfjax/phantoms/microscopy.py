@@ -13,7 +13,7 @@ from sfjax.phantoms.base import Factor, Factors, Phantom, Subclass, anatomy, by_
 CHANNELS: Final = ("nuclei", "reticulum", "actin", "nucleoli", "mitochondria", "golgi")
 
 USUAL: Final = {
-    "cell_count": 0.68, "cell_size": 0.45, "elongation": 0.15, "nucleus_size": 0.45, "nucleus_irregularity": 0.15,
+    "cell_count": 0.68, "cell_size": 0.45, "elongation": 0.10, "nucleus_size": 0.45, "nucleus_irregularity": 0.15,
     "fragmentation": 0.05, "reticulum": 0.50, "actin_fibers": 0.40, "actin_cortex": 0.50, "nucleoli": 0.65,
     "mitochondria": 0.50, "mitochondria_clumping": 0.20, "golgi": 0.50, "golgi_dispersal": 0.20,
 }  # fmt: skip
@@ -22,7 +22,7 @@ USUAL: Final = {
 TREATMENTS: Final = {
     "control": {},
     "proliferation arrest": {"cell_count": 0.16, "cell_size": 0.75},
-    "cell elongation": {"elongation": 0.95, "actin_fibers": 0.50},
+    "cell elongation": {"elongation": 1.0, "actin_fibers": 0.50},
     "nuclear enlargement": {"nucleus_size": 0.88},
     "apoptosis": {"fragmentation": 0.85, "cell_count": 0.45, "cell_size": 0.28},
     "reticulum stress": {"reticulum": 0.95},
@@ -54,7 +54,7 @@ def _class_factors() -> dict[str, Factor]:
         usual = [{**USUAL, **changed}[name] for changed in TREATMENTS.values()]
         return usual + [min(1.0, center + ATYPICAL.get(name, 0.0)) for center in usual]
 
-    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.07), stray=0.002) for name in USUAL}
+    return {name: by_subclass(*centers(name), spread=SPREADS.get(name, 0.06), stray=0.002) for name in USUAL}
 
 
 FACTORS: Final[dict[str, Factor]] = {
@@ -88,19 +88,21 @@ def _cells(
     radius = (0.15 + 0.20 * f["cell_size"]) * dice.uniform(CELLS, low=0.85, high=1.2)
     empty = dice.uniform(CELLS) > 0.15 + 0.95 * f["cell_count"]
     stretch = jnp.sqrt(1.0 + 2.4 * f["elongation"])
-    down, right = jnp.cos(angle) / radius, jnp.sin(angle) / radius
     traits = dice.uniform(2, CELLS)
-    table = jnp.stack([jnp.where(empty, 50.0, cy), cx, down, right, traits[0], traits[1]], 1)
-
-    def place(cell: Array, y: Array, x: Array) -> tuple[Array, Array]:
-        dy, dx, c, s = y - cell[0], x - cell[1], cell[2], cell[3]
-        return (c * dy - s * dx) * stretch, (s * dy + c * dx) / stretch
+    cells = (jnp.where(empty, 50.0, cy), cx, jnp.cos(angle) / radius, jnp.sin(angle) / radius, traits[0], traits[1])
 
     # The cell whose own measure says that it is nearest has the pixel; its texture is then drawn once, for all cells.
-    v, u = place(table.T[:, :, None, None], y[None], x[None])
-    owner = jnp.moveaxis(table[jnp.argmin(v * v + u * u, 0)], -1, 0)
-    v, u = place(owner, y, x)
-    return v, u, owner[4], owner[5]
+    def claim(nearest: tuple[Array, ...], cell: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
+        dy, dx, c, s = y - cell[0], x - cell[1], cell[2], cell[3]
+        v, u = (c * dy - s * dx) * stretch, (s * dy + c * dx) / stretch
+        distance = v * v + u * u
+        closer = distance < nearest[0]
+        here = (distance, v, u, cell[4], cell[5])
+        return tuple(jnp.where(closer, new, old) for new, old in zip(here, nearest, strict=True)), None
+
+    far = (jnp.full_like(y, jnp.inf), *(jnp.zeros_like(y),) * 4)
+    (_, v, u, first, second), _ = jax.lax.scan(claim, far, cells)
+    return v, u, first, second
 
 
 def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:

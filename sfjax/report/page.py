@@ -63,19 +63,25 @@ def write_report(
     Raises:
         ValueError: A table is not what its view wants, or the page is too large without any image.
     """
+    without = [task.name for task in tasks if task.name not in set(results["task"])]
+    if without:
+        raise ValueError(f"The results hold no row of the task {', '.join(without)}. Leave it out or score it.")
     pages = [_task_page(task, results[results["task"] == task.name]) for task in tasks]
-    limit = max_megabytes * 1e6
-    notes = ("",
-             f"Images are shown in galleries only: with those for hovering the page would exceed {max_megabytes:g} MB.",
-             f"Images are left out: with them the page would exceed {max_megabytes:g} MB.")  # fmt: skip
-    for note, images in zip(notes, (_all_images, _gallery_images, _no_images), strict=True):
-        said = (note,) if note else ()
+    too_large = f"with them the page would exceed {max_megabytes:g} MB."
+    ways = (
+        (_all_images, ()),
+        (_gallery_images, (f"Images are shown in galleries only, not on hovering: {too_large}",)),
+        (_no_images, (f"Images are left out: {too_large}",)),
+    )
+    size = 0.0
+    for images, said in ways:
         shown = [page._replace(images=images(page), notes=(*page.notes, *said)) for page in pages]
         content = views.page(shown, title=title, subtitle=subtitle).encode()
-        if len(content) <= limit:
+        size = len(content) / 1e6
+        if size <= max_megabytes:
             return write_whole(Path(path), content)
     raise ValueError(
-        f"The report would have {len(content) / 1e6:.1f} MB without any image, more than {max_megabytes:g}. "
+        f"The report would have {size:.1f} MB without any image, more than {max_megabytes:g}. "
         "Embed fewer images or raise max_megabytes."
     )
 

@@ -78,10 +78,14 @@ def task_names(config: Config) -> tuple[str, ...]:
 
 
 def test_sets(config: Config, dataset: Dataset) -> list[TestSet]:
-    """Returns the test sets: i.i.d., the shifted splits, and each corruption of the i.i.d. test set at each level."""
+    """Returns the test sets: i.i.d., the shifted splits, and each corruption of the i.i.d. test set at each level.
+
+    Raises:
+        ValueError: A shifted set is called like a corruption.
+    """
     shifted = [split for split in dataset.splits if split not in SOURCE_SPLITS]
     kinds = {split: dataset.subset(split)[1]["shift_kind"].iloc[0] for split in shifted}
-    return [
+    sets = [
         TestSet("iid_test", "iid_test", "none", "iid"),
         *(TestSet(split, split, split, shift_kind(split, kinds[split])) for split in shifted),
         *(
@@ -90,6 +94,11 @@ def test_sets(config: Config, dataset: Dataset) -> list[TestSet]:
             for level in config.levels
         ),
     ]
+    taken = {one.name for one in sets if one.kind == "corruption"} | set(config.corruptions)
+    clashes = sorted(taken.intersection(shifted))
+    if clashes:
+        raise ValueError(f"The sets {', '.join(clashes)} have names of corruptions. Rename them in the split column.")
+    return sets
 
 
 test_sets.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]

@@ -70,7 +70,7 @@ def risk_coverage(
     x = alt.X("coverage:Q", title="coverage", scale=alt.Scale(domain=[0, 1], nice=False), axis=alt.Axis(format=".0%"))
     risk = alt.Scale(domain=[0, min(1.0, _above(top))], nice=False, clamp=True)
     y = alt.Y("selective_risk:Q", title="selective risk", scale=risk, axis=alt.Axis(format=".0%", tickCount=5))
-    base = alt.Chart().transform_filter(panel)
+    base = alt.Chart()
     band = (
         base.mark_area(aria=False, tooltip=None, clip=True)
         .encode(
@@ -102,6 +102,7 @@ def risk_coverage(
         alt.layer(band, lines, data=inline.reference(table, "sf_curves"))
         .properties(width=width, height=height)
         .facet(facet=alt.Facet("test_set:N", title=None, sort=sets), columns=columns)
+        .transform_filter(panel)
         .add_params(*parameters, theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_curves"),

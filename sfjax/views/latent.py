@@ -96,7 +96,7 @@ def latent_3d(
     ]
     heading = {} if linked else {"title": alt.Title(title, subtitle=[subtitle] if subtitle else [])}
     return (
-        alt.layer(*layers)
+        alt.LayerChart(layer=layers)
         .resolve_scale(x="independent", y="independent")
         .add_params(*parameters)
         .properties(
@@ -210,4 +210,4 @@ def _legend() -> alt.LayerChart:
         align="left", baseline="middle", dx=9, fontSize=11, aria=False, tooltip=None,
         fill=alt.expr(themed(lambda p: p.muted)), text=alt.expr("replace(datum.text, '%', sf_class)"),
     ).encode(x=alt.XValue(alt.expr("datum.px")), y=alt.YValue(alt.expr(y)))  # fmt: skip
-    return alt.layer(swatches.properties(name="sf_swatches"), texts.properties(name="sf_texts"))
+    return alt.LayerChart(layer=[swatches.properties(name="sf_swatches"), texts.properties(name="sf_texts")])

@@ -25,7 +25,7 @@ from sfjax.views.curves import risk_coverage
 from sfjax.views.inline import without
 from sfjax.views.latent import in_radii, latent_3d
 from sfjax.views.results import metric_titles, summarize
-from sfjax.views.tables import SOURCE, check_curves, check_points, csf_names
+from sfjax.views.tables import SOURCE, check_curves, check_points, csf_names, require
 from sfjax.views.thumbnails import PREFIX
 
 
@@ -92,14 +92,17 @@ def page(tasks: Sequence[TaskPage], *, title: str, subtitle: str) -> str:
 
 def _task(task: TaskPage) -> dict[str, Any]:
     points = in_radii(check_points(task.points))
+    csfs = csf_names(points)
+    require("points", points, ["cluster", "representative", "weight", *(f"rank_{csf}" for csf in csfs)])
     curves = check_curves(task.curves)
     results = summarize(task.results)
-    csfs = csf_names(points)
+    # Labels that the network does not know come after the classes that it does.
+    unknown = sorted(set(points["label"]) - set(task.classes))
     sets = points.drop_duplicates("test_set")[["test_set", "kind"]]
     sets = sets.sort_values("kind", key=lambda kind: kind.ne(SOURCE), kind="stable")
     return {
         "name": task.name,
-        "classes": list(task.classes),
+        "classes": [*task.classes, *unknown],
         "csfs": csfs,
         "probabilities": sorted(task.probabilities),
         "sets": sets.to_dict("records"),
@@ -171,6 +174,7 @@ def _asset(name: str) -> str:
 @functools.cache
 def _bundle() -> str:
     """Returns Vega, Vega-Lite and vega-embed as one script that can stand in a page."""
-    bundle = vl_convert.javascript_bundle().replace("\r\n", "\n").replace("\r", "\n")
+    bundle: str = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
+    bundle = bundle.replace("\r\n", "\n").replace("\r", "\n")
     # A closing tag inside a string would end the script element.
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

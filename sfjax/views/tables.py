@@ -42,7 +42,7 @@ def check_points(points: pd.DataFrame) -> pd.DataFrame:
         if not re.fullmatch(r"[A-Za-z_]\w*", csf, re.ASCII):
             raise ValueError(f"The name of a csf must be made of letters, digits and _; got {csf!r}. Rename it.")
     wanted = [*POINTS, *(f"{column}_{csf}" for csf in csfs for column in POINTS_PER_CSF)]
-    _require("points", points, wanted)
+    require("points", points, wanted)
     if not len(points):
         raise ValueError("The table of points is empty. Embed at least one image.")
     if len(points) > MAX_POINTS:
@@ -68,7 +68,7 @@ def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: A column is missing or holds what it must not.
     """
-    _require("curves", curves, CURVES)
+    require("curves", curves, CURVES)
     _within("curves", curves, "coverage", 0.0, 1.0)
     _finite("curves", curves, ["selective_risk", "low", "high"])
     return _rounded(curves[list(CURVES)].reset_index(drop=True))
@@ -80,12 +80,13 @@ def check_results(results: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: A column is missing.
     """
-    _require("results", results, RESULTS)
+    require("results", results, RESULTS)
     extra = [name for name in ("seeds", "best", "tied") if name in results.columns]
     return results[[*RESULTS, *extra]].reset_index(drop=True)
 
 
-def _require(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+def require(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raises ValueError if a table lacks one of these columns."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ValueError(
@@ -111,5 +112,5 @@ def _within(name: str, table: pd.DataFrame, column: str, low: float, high: float
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Returns the table with floats to four decimals: what a screen can show."""
-    floats = table.select_dtypes("floating").columns
+    floats = [name for name in table.columns if table[name].dtype.kind == "f"]
     return table.assign(**{name: table[name].astype(float).round(4) for name in floats})

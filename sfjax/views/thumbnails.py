@@ -5,14 +5,14 @@ import io
 from typing import Final
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 PREFIX: Final = "data:image/webp;base64,"
 """How every thumbnail begins. WebP is a third of the size of JPEG here; PDF export cannot read it."""
 
 
-def thumbnails(images: UInt8[np.ndarray, "n h w 3"], *, pixels: int = 64, quality: int = 70) -> list[str]:
+def thumbnails(images: Shaped[np.ndarray, "n h w k"], *, pixels: int = 64, quality: int = 70) -> list[str]:
     """Returns a WebP data URI of every image, in order; about 0.5 kB each at 64 pixels.
 
     Args:

@@ -152,7 +152,11 @@ class Panel {
     } }, "Reset camera");
     const { classes } = this.task;
     this.classControl = select(classes.map((name) => [name, name]), this.cls, set("sf_class"));
+    const total = Math.round(this.points.reduce((sum, point) => sum + point.weight, 0));
+    const drawn = total > this.points.length ? `${this.points.length} of ${total} images are drawn, failures first, then in proportion.`
+      : `All ${this.points.length} images are drawn.`;
     return this.section("Latent space",
+      `${drawn} ` +
       "Images that the network sees alike lie close. A circle is a correct prediction, a cross a failure. Drag to rotate, wheel to zoom, double click to reset.",
       element("div", { class: "latent" }, this.space,
         element("div", { class: "side" },
