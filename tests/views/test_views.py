@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
-
 from view_tables import make_curves, make_points
 
 from sfjax.views import export, latent_3d, lint, palette, risk_coverage, save
