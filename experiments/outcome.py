@@ -43,7 +43,7 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         f"the views show the network of seed {config.seeds[0]}"
     )
     report.write_report(
-        out / "report.html", pages, results, title="Silent failures: where, how confident, and why", subtitle=subtitle
+        out / "report.html", pages, summary, title="Silent failures: where, how confident, and why", subtitle=subtitle
     )
 
 

@@ -55,7 +55,7 @@ DARK: Final = Palette(
     correct=("#1d3b5c", "#2d4d6f", "#3d6082", "#4d7396", "#5f87aa", "#709cbf", "#82b1d4", "#95c6e9", "#a8dcff"),
     failure=("#6b3a10", "#7c4917", "#8e591e", "#a06926", "#b37a2d", "#c58b35", "#d89c3d", "#ebae45", "#ffc04d"),
     source="#4aa8e0", target="#ffb52e",
-    confusion=("#3f9bdc", "#ff7d33", "#ffc83d", "#a5d8ff"),
+    confusion=("#56b4e9", "#ff7d33", "#ffc83d", "#66809a"),
     curves=("#56b4e9", "#ff8a4c", "#3ecf9b", "#e58fc0", "#d3d9e0", "#e3c04a", "#a99bf5", "#4fd6e3"),
 )
 # fmt: on

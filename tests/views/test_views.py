@@ -117,10 +117,15 @@ def fills(svg: str) -> list[str]:
 @pytest.mark.parametrize(("dark", "theme"), [(False, palette.LIGHT), (True, palette.DARK)])
 def test_failures_are_drawn_as_failures(points, dark, theme):
     """A boolean read from CSV text would make every failure a success."""
-    found = fills(render(latent_3d(points), sf_dark=dark))
+    svg = render(latent_3d(points), sf_dark=dark)
+    found = fills(svg)
     failures = int((points["correct_msr"] == 0).sum())
     assert sum(color in theme.failure for color in found) == failures
     assert sum(color in theme.correct for color in found) == len(points) - failures
+    # The cue besides color: arcs make a circle, and a cross has none.
+    marks = re.findall(r'<path[^>]* d="([^"]*)"[^>]*fill="(#[0-9a-f]{6})"', svg[svg.index("sf_points_marks") :])
+    shapes = {(color in theme.failure, "A" in path) for path, color in marks[: len(points)]}
+    assert shapes == {(True, False), (False, True)}
 
 
 def test_colors_of_domain_and_confusion(points):

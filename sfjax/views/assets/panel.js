@@ -35,7 +35,7 @@ class Panel {
   confidenceText(point) {
     const value = this.confidence(point);
     if (!this.task.probabilities.includes(this.csf)) return `above ${percent(value)}`;
-    return value > 0.9995 ? "> 0.999" : value.toFixed(3);
+    return value >= 0.9995 ? "> 0.999" : value.toFixed(3);
   }
 
   outcome(point) {
