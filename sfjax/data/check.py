@@ -55,7 +55,9 @@ def check_sets(table: pd.DataFrame, findings: Findings, *, unknown_classes: Unkn
         if rows["side"].nunique() > 1:
             findings.fault("image on both sides of a split", _describe(rows, "split"), row=int(rows["row"].iloc[0]))
         else:
-            findings.note(f"The same image, byte for byte, counts {len(rows)} times: {_describe(rows, 'split')}.")
+            # Notes go into the report, which names no files: rows only.
+            where = listing([f"{split} row {row}" for split, row in zip(rows["split"], rows["row"], strict=True)])
+            findings.note(f"The same image, byte for byte, counts {len(rows)} times: {where}.")
     patients = table[table["patient_id"] != ""].groupby("patient_id")
     sides, sets = patients["side"].nunique(), patients["split"].nunique()
     for patient in sides.index[sides > 1]:

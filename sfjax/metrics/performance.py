@@ -25,7 +25,7 @@ def balanced_accuracy(
 ) -> Float[Array, ""]:
     """Returns the mean over classes of the share that is classified right: higher is better.
 
-    Classes without images are left out of the mean.
+    Classes without images are left out of the mean; NaN where there are fewer than two classes.
 
     Args:
         predicted: Classes.
@@ -41,4 +41,5 @@ def balanced_accuracy(
     _, right, weight = arrays(labels, predicted == labels, weight)
     of_class = jax.ops.segment_sum(weight, labels, num_classes)
     recall = jax.ops.segment_sum(weight * right, labels, num_classes) / jnp.where(of_class > 0, of_class, 1)
-    return jnp.sum(recall) / jnp.sum(of_class > 0, dtype=recall.dtype)
+    classes = jnp.sum(of_class > 0, dtype=recall.dtype)
+    return jnp.where(classes >= 2, jnp.sum(recall) / classes, jnp.nan)

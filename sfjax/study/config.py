@@ -22,8 +22,8 @@ class ManifestConfig:
 
     Attributes:
         manifest: CSV or Parquet with a row an image; `image_path` and `label` are required.
-        metadata: Tables whose columns are joined to it by `image_path`. A name without a folder is looked for beside
-            the manifest.
+        metadata: Tables whose columns are joined to it by `image_path`. A relative path is looked for beside the
+            manifest first.
         image_path_column: Its name in the manifest, if another; the same for the following.
         label_column: True class.
         split_column: train, val, cal, iid_test; any other name is a shifted test set.
@@ -172,6 +172,15 @@ def check(config: Config) -> None:
     ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}; got {value}.")
+    for name, value in (("data_seed", config.data_seed), *(("seeds", seed) for seed in config.seeds)):
+        if not 0 <= value < 2**32:
+            raise ValueError(f"{name} must be from 0 to 2^32 - 1; got {value}.")
+    recipe = config.recipe
+    if not (recipe.learning_rate > 0 and recipe.weight_decay >= 0 and 0 <= recipe.max_shift < 0.5):
+        raise ValueError(
+            "learning_rate must be above 0, weight_decay at least 0, and max_shift at least 0 and below 0.5; "
+            f"got {recipe.learning_rate}, {recipe.weight_decay} and {recipe.max_shift}."
+        )
 
 
 def as_json(config: Config) -> dict[str, Any]:

@@ -5,6 +5,7 @@ over all networks, and the latent embedding. Whoever iterates shows the progress
 nothing, and being killed within one loses that one.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,9 @@ from sfjax.training import initial_state, train
 from sfjax.training.checkpoints import Checkpoints
 
 METHOD = "cross_entropy"
+KEPT_COLUMNS = frozenset(
+    ("row", "image_id", "label", "label_index", "split", "domain", "subclass", "shift_kind", "loss_weight")
+)
 
 
 class Task(NamedTuple):
@@ -54,29 +58,33 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
     for name in task_names(config):
         dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
         task_folder = folder / name
-        table = shareable(dataset.table)
-        path = task_folder / "images.parquet"
+        path, digest = task_folder / "images.parquet", digest_of(dataset.table)
         if path.exists():
-            # As text, in which a missing value is blank whatever Parquet made of it; rows may have moved.
-            if as_text(pd.read_parquet(path)) != as_text(table):
+            if (task_folder / "images.sha256").read_text(encoding="utf-8").strip() != digest:
                 raise ValueError(
                     f"The images of {name}, or what the manifest says of them, are not those that the run in {folder} "
                     "was begun with. Choose another --out for the new ones."
                 )
         else:
-            storage.write_table(path, table)
+            storage.write_text(task_folder / "images.sha256", digest + "\n")
+            storage.write_table(path, shareable(dataset.table))
         classifier = MODELS[config.network](num_classes=len(dataset.classes))
         yield Task(name, dataset, classifier, test_sets(config, dataset), task_folder)
 
 
 def shareable(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns a data set's table without file names and patients' names: rows and numbers stand for them."""
-    return table.drop(columns=["image_path", "patient_id"]).assign(patient=patient_groups(table))
+    """Returns what a run keeps of a table: what its scores depend on, and the factors of phantoms.
+
+    No file name, no patient and no other column of a manifest, which may hold anything: rows of the manifest and
+    numbers stand for them.
+    """
+    kept = [column for column in table if column in KEPT_COLUMNS or str(column).startswith("factor_")]
+    return table[kept].assign(patient=patient_groups(table))
 
 
-def as_text(table: pd.DataFrame) -> str:
-    """Returns the table as CSV, without the number of the manifest's row."""
-    return table.drop(columns="row").to_csv(index=False)
+def digest_of(table: pd.DataFrame) -> str:
+    """Returns the SHA-256 of a data set's whole table, but for the rows' numbers, which may move in the manifest."""
+    return hashlib.sha256(table.drop(columns=["row", "image_path"]).to_csv(index=False).encode()).hexdigest()
 
 
 def run(config: Config, task: Task) -> Iterator[tuple[str, float]]:
@@ -184,9 +192,8 @@ def _variables(config: Config, task: Task, seed: int) -> Variables:
     with Checkpoints(task.folder / f"seed_{seed}" / "checkpoints") as checkpoints:
         state = checkpoints.latest(like)
     if state is None or int(state.epoch) != config.recipe.epochs:
-        raise ValueError(
-            f"{task.folder}/seed_{seed} says it is trained, and its last checkpoint is missing. Delete it."
-        )
+        folder = task.folder / f"seed_{seed}"
+        raise ValueError(f"The last checkpoint in {folder} cannot be read. Delete that folder to train it again.")
     return state.variables
 
 

@@ -233,7 +233,7 @@ def _summary(per_seed: Sequence[Resampled], csfs: Sequence[str]) -> Iterator[dic
             tied = False
             if best is not None and i in defined:
                 difference = interval(mean.resamples[metric][i] - mean.resamples[metric][best])
-                tied = i == best or not (difference[0] > 0 or difference[1] < 0)
+                tied = i == best or difference[0] <= 0 <= difference[1]  # an undefined interval is no tie
             yield {
                 "csf": csfs[i],
                 "metric": metric,

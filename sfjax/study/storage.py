@@ -52,21 +52,22 @@ def open_folder(folder: Path, config: Config, *, command: Sequence[str]) -> None
     """
     check(config)
     path = folder / "config.json"
-    # Where nothing but the configuration is there, nothing was done, and a corrected command may replace it.
-    if path.exists() and any(entry.is_dir() for entry in folder.iterdir()):
+    if path.exists():
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))["config"]
-        except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+            stored = dict(json.loads(path.read_text(encoding="utf-8"))["config"])
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no configuration of a run ({error!r}). Choose another --out.") from error
         changed = differences(stored, as_json(config))
-        if changed:
+        # Where nothing but the configuration is there, nothing was done, and a corrected command may replace it.
+        if changed and any(entry.is_dir() for entry in folder.iterdir()):
             raise ValueError(
                 f"{folder} holds a run with another configuration (stored -> wanted):\n  "
                 + "\n  ".join(changed)
                 + "\nGive the same settings to continue it, or choose another --out."
             )
-        return
-    if folder.exists() and not path.exists() and any(folder.iterdir()):
+        if not changed:
+            return
+    elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no run (no config.json). Choose another --out.")
     record: dict[str, Any] = {"config": as_json(config), "command": list(command), "versions": versions()}
     write_text(path, json.dumps(record, indent=2) + "\n")

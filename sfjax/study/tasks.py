@@ -59,7 +59,7 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
         data.manifest,
         size=config.image_size,
         seed=config.data_seed,
-        metadata=[path if path.exists() or path.parent.name else folder / path for path in data.metadata],
+        metadata=[folder / path if (folder / path).exists() else path for path in data.metadata],
         columns={column: named for column, named in columns.items() if named != column},
         hold_out=data.hold_out,
         skip_bad_images=data.skip_bad_images,

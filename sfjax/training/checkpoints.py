@@ -37,7 +37,7 @@ class Checkpoints:
             ValueError: There are checkpoints and none of them can be read; the message names folder and reasons.
         """
         wanted = Counter(leaf.shape for leaf in jax.tree.leaves(like))
-        reasons = []
+        reasons, unreadable = [], []
         for epoch in sorted(self._manager.all_steps(), reverse=True):
             try:
                 # Asked first, because Orbax reads the arrays all the same and floods the terminal with what went wrong.
@@ -46,8 +46,11 @@ class Checkpoints:
                     surplus, missing = (sorted(shapes) for shapes in (found - wanted, wanted - found))
                     raise ValueError(f"it is of another network: arrays {surplus} where this one has {missing}")
                 restored = self._manager.restore(epoch, args=ocp.args.StandardRestore(jax.eval_shape(lambda: like)))
+                for broken in unreadable:  # Orbax would not write over them
+                    self._manager.delete(broken)
                 return cast(TrainState, restored)
             except (ValueError, OSError, KeyError) as error:  # cut short, or of another network
+                unreadable.append(epoch)
                 reasons.append(f"epoch {epoch}: {' '.join(str(error).split())[:200]}")
         if reasons:
             raise ValueError(

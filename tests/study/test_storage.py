@@ -44,10 +44,11 @@ def test_foreign_folders_and_broken_configurations_are_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="holds no run"):
         open_folder(tmp_path, TINY, command=[])
-    (tmp_path / "task").mkdir()
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="no configuration of a run"):
-        open_folder(tmp_path, TINY, command=[])
+    for foreign in ("{", '{"model_type": "bert"}', "[]"):
+        (tmp_path / "config.json").write_text(foreign)
+        with pytest.raises(ValueError, match="no configuration of a run"):
+            open_folder(tmp_path, TINY, command=[])
+        assert (tmp_path / "config.json").read_text() == foreign
 
 
 def test_differences_are_named_with_their_path():

@@ -65,6 +65,9 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(epochs, tmp_path):
             file.write_bytes(b"")
     with Checkpoints(tmp_path) as checkpoints:
         assert int(checkpoints.latest(like).epoch) == 1
+        checkpoints.save(epochs[1].state)  # in the place of the broken one
+    with Checkpoints(tmp_path) as checkpoints:
+        assert int(checkpoints.latest(like).epoch) == 2
 
 
 def test_another_networks_checkpoint_is_refused_with_its_folder(epochs, tmp_path):
