@@ -118,7 +118,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             ),
         ),
         "quick": Preset(
-            "All four phantom tasks at 64 px, two seeds. Under 10 minutes on two CPU cores; i.i.d. accuracy 85-97 %.",
+            "All four phantom tasks at 64 px, two seeds. About 10 minutes on two CPU cores; i.i.d. accuracy 85-97 %.",
             Config(),
         ),
         "standard": Preset(
