@@ -120,12 +120,12 @@ def stored_sets(task: Task) -> list[TestSet]:
     return source + task.test_sets
 
 
-def scored_together(sets: list[TestSet]) -> list[list[TestSet]]:
-    """Returns the test sets in groups: the levels of a corruption are one, every other set is its own."""
+def scored_together(sets: list[TestSet]) -> dict[str, list[TestSet]]:
+    """Returns the test sets in named groups: the levels of a corruption are one, every other set is its own."""
     groups: dict[str, list[TestSet]] = {}
     for test_set in sets:
         groups.setdefault(test_set.shift if test_set.kind == "corruption" else test_set.name, []).append(test_set)
-    return list(groups.values())
+    return groups
 
 
 def _train(config: Config, task: Task, seed: int, work: _Work) -> Iterator[tuple[str, float]]:
@@ -224,8 +224,7 @@ def corruption(config: Config, test_set: TestSet) -> inference.Transform:
 def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, float]]:
     key = keys.stream(jax.random.key(config.data_seed), "bootstrap")
     validation = [outputs.load(task.outputs_path(seed, "val")) for seed in config.seeds]
-    for group in scored_together(task.test_sets):
-        name = group[0].shift if group[0].kind == "corruption" else group[0].name
+    for name, group in scored_together(task.test_sets).items():
         paths = [task.folder / "scores" / f"{name}.{what}.parquet" for what in ("results", "summary")]
         if not all(path.exists() for path in paths):
             said = [[outputs.load(task.outputs_path(seed, one.name)) for seed in config.seeds] for one in group]
@@ -256,8 +255,7 @@ def collect(tasks: Sequence[Task], what: str) -> pd.DataFrame:
     """Returns the `results` or the `summary` of all tasks as one table, in the order of the run."""
     parts = []
     for task in tasks:
-        for group in scored_together(task.test_sets):
-            name = group[0].shift if group[0].kind == "corruption" else group[0].name
+        for name in scored_together(task.test_sets):
             parts.append(pd.read_parquet(task.folder / "scores" / f"{name}.{what}.parquet"))
     table = pd.concat(parts, ignore_index=True)
     order = [column for column in RESULT_COLUMNS if column in table]
