@@ -110,6 +110,9 @@ def run(config: Config, out: Path, *, images: bool) -> None:
             if not console.is_terminal and done is not None:  # a log has no bar
                 console.print(f"{done / (len(names) * 1.1):4.0%} {escape(step)}", soft_wrap=True)
 
+        if (raised := study.num_resamples(config)) > config.resamples:
+            said = f"{raised} resamples instead of {config.resamples}: comparing {len(config.csfs)} CSFs needs them."
+            console.print(said, soft_wrap=True)
         tasks = []
         for task in study.load_tasks(config, out, lambda name, done, n: show(f"{name}: image {done} of {n}")):
             for note in task.dataset.notes:

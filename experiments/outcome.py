@@ -1,16 +1,18 @@
 """What a finished run leaves for people: results, tables, figures and the report."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
 
 from sfjax import keys, outputs, report, study, views
-from sfjax.study import Config, Task, TestSet, storage, tables
-from sfjax.study.scores import METRICS
+from sfjax.study import Config, Task, TestSet, overviews, storage, tables
+from sfjax.study.rankings import Rankings, rankings
+from sfjax.study.scores import RANKED
 from sfjax.study.tasks import displayable
 
 
@@ -23,21 +25,24 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         out: The run folder.
         images: Put thumbnails into the report.
     """
-    results, summary = (study.collect(tasks, what) for what in ("results", "summary"))
-    for name, table in (("results", results), ("summary", summary)):
+    found = {name: study.collect(tasks, name) for name in study.TABLES}
+    summary = found["summary"]
+    ranked = [metric for metric in RANKED if metric in set(summary["metric"])]
+    ranks = rankings(summary, {task.name: study.collect_resamples(task) for task in tasks}, config.csfs, ranked)
+    found |= {f"ranks_{name}": table for name, table in ranks._asdict().items()}
+    for name, table in found.items():
         for suffix in ("parquet", "csv"):
             storage.write_table(out / f"{name}.{suffix}", table)
-    for metric in METRICS:
-        storage.write_text(out / "tables" / f"{metric}.md", tables.metric_table(summary, metric))
+    for name, text in texts(found, ranks, config, tasks):
+        storage.write_text(out / "tables" / name, text)
+    for name, chart in rank_figures(ranks):
+        save_figure(out / "figures" / f"ranks_{name}", chart)
     pages = []
     for task in tasks:
         yield f"{task.name}: embedding and figures"
-        storage.write_text(out / "tables" / f"{task.name}.md", tables.detail_table(summary, task.name))
         pages.append(task_report(config, task, images=images))
         chart = views.risk_coverage(pages[-1].curves, title=f"{task.name}: selective risk against coverage")
-        for suffix in ("svg", "json"):
-            path = out / "figures" / f"risk_coverage_{task.name}.{suffix}"
-            storage.write(path, lambda file, chart=chart: views.save(chart, file))
+        save_figure(out / "figures" / f"risk_coverage_{task.name}", chart)
     subtitle = (
         f"{config.network}, {len(config.seeds)} networks a task, {config.num_samples} Monte Carlo passes; "
         f"the views show the network of seed {config.seeds[0]}"
@@ -45,6 +50,50 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
     report.write_report(
         out / "report.html", pages, summary, title="Silent failures: where, how confident, and why", subtitle=subtitle
     )
+
+
+def texts(
+    found: Mapping[str, pd.DataFrame], ranks: Rankings, config: Config, tasks: Sequence[Task]
+) -> Iterator[tuple[str, str]]:
+    """Yields the run's tables for people: file name and text."""
+    summary, comparisons = found["summary"], found["comparisons"]
+    for metric in dict.fromkeys(summary["metric"]):
+        yield f"{metric}.md", tables.metric_table(summary, comparisons, metric)
+        yield f"{metric}.tex", tables.latex_table(summary, comparisons, metric)
+    for task in tasks:
+        yield f"{task.name}.md", tables.detail_table(summary, task.name)
+        yield f"guarantees_{task.name}.md", overviews.guarantee_table(found["guarantees"], task.name)
+    yield "ranks.md", overviews.ranking_tables(ranks)
+    yield "groups.md", overviews.group_table(found["groups"], study.baseline(config.csfs))
+    if any(task.costs is not None for task in tasks):
+        yield "costs.md", overviews.cost_table(summary)
+
+
+def rank_figures(ranks: Rankings) -> Iterator[tuple[str, Any]]:
+    """Yields by metric the figure of mean ranks with critical differences; none with fewer than two blocks."""
+    if not len(ranks.overall):
+        return
+    shared = "Blocks of one task share networks and images, so that they are not independent"
+    several = ranks.overall["variant"].nunique() > 1
+    beside = f"{shared}: the variant with a block a task stands beside." if several else f"{shared}; this is one task."
+    for metric, chosen in ranks.overall.groupby("metric", sort=False):
+        groups = ranks.groups[ranks.groups["metric"] == metric] if len(ranks.groups) else ranks.groups
+        columns = pd.Index(["variant", "group", "start", "end"])
+        yield (
+            str(metric),
+            views.rank_plot(
+                chosen,
+                groups if len(groups) else pd.DataFrame(columns=columns),
+                title=f"Mean ranks of the confidence scores by {tables.TITLES[str(metric)]}",
+                subtitle=f"{beside} Bars join scores that the blocks do not tell apart (Nemenyi, 5 %).",
+            ),
+        )
+
+
+def save_figure(stem: Path, chart: Any) -> None:
+    """Writes a chart as SVG and as Vega-Lite."""
+    for suffix in ("svg", "json"):
+        storage.write(stem.with_name(f"{stem.name}.{suffix}"), lambda file: views.save(chart, file))
 
 
 def task_report(config: Config, task: Task, *, images: bool) -> report.TaskReport:

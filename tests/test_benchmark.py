@@ -47,7 +47,7 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     results = pd.read_csv(undisturbed / "results.csv")
     assert [*results.columns] == [
         *("task", "training_set", "network", "method", "seed", "test_set", "shift", "kind", "level", "domain"),
-        *("csf", "metric", "value", "low", "high", "n"),
+        *("csf", "metric", "value", "low", "high", "n", "undefined", "failures", "few_failures"),
     ]
     pd.testing.assert_frame_equal(pd.read_parquet(undisturbed / "results.parquet"), results, check_dtype=False)
     assert set(results["kind"]) == {"iid", "corruption", "acquisition", "manifestation"}
@@ -55,7 +55,21 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     assert set(silent["csf"]) == {"msr", "mcd_msr"}  # the others have no probability, and no row
     defined = results.dropna(subset=["value", "low"])
     assert (defined["low"] <= defined["value"] + 1e-6).mean() > 0.99
-    for file in ("tables/aurc.md", "tables/dermoscopy.md", "figures/risk_coverage_dermoscopy.svg", "report.html"):
+    comparisons = pd.read_csv(undisturbed / "comparisons.csv")
+    assert set(comparisons["csf"]) == {"energy", "mcd_msr", "mcd_mi"} and set(comparisons["baseline"]) == {"msr"}
+    guarantees = pd.read_csv(undisturbed / "guarantees.csv")
+    assert set(guarantees["kind"]) == {"sgr", "ltt", "crc"} and set(guarantees["test_set"]) == set(results["test_set"])
+    assert set(pd.read_csv(undisturbed / "groups.csv")["column"]) == {"label", "subclass"}
+    for file in ("tables/aurc.tex", "tables/ranks.md", "tables/groups.md", "tables/guarantees_dermoscopy.md"):
+        assert (undisturbed / file).stat().st_size > 500, file
+    assert not (undisturbed / "tables" / "costs.md").exists()
+    for file in (
+        "tables/aurc.md",
+        "figures/ranks_aurc.svg",
+        "tables/dermoscopy.md",
+        "figures/risk_coverage_dermoscopy.svg",
+        "report.html",
+    ):
         assert (undisturbed / file).stat().st_size > 500, file
     assert json.loads((undisturbed / "figures" / "risk_coverage_dermoscopy.json").read_text())["$schema"]
 
@@ -79,7 +93,7 @@ def test_no_file_name_and_no_patient_is_in_the_run_folder(undisturbed):
 
 def test_the_same_seed_gives_the_same_table(undisturbed, tmp_path):
     assert benchmark.main(["tiny", "--out", str(tmp_path / "again")]) == 0
-    for table in ("results.csv", "summary.csv"):
+    for table in ("results.csv", "summary.csv", "comparisons.csv", "guarantees.csv", "groups.csv", "ranks_overall.csv"):
         assert (tmp_path / "again" / table).read_bytes() == (undisturbed / table).read_bytes()
 
 
@@ -93,7 +107,8 @@ def test_killed_three_times_and_continued_it_gives_the_undisturbed_table(undistu
     process = start(out)
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    assert (out / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
+    for table in ("results.csv", "guarantees.csv"):
+        assert (out / table).read_bytes() == (undisturbed / table).read_bytes()
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path):
@@ -132,6 +147,8 @@ def test_without_a_preset_it_is_quick():
         (["tiny", "--csfs", "msr", "nonsense"], "got nonsense"),
         (["tiny", "--seeds", "1", "1"], "each once"),
         (["tiny", "--manifest", "nowhere.csv"], "nowhere.csv"),
+        (["tiny", "--cost-matrix", "nowhere.csv"], "nowhere.csv"),
+        (["tiny", "--target-risks", "1.5"], "target_risks must lie between 0 and 1; got 1.5"),
     ],
 )
 def test_errors_are_sentences(command, words, tmp_path, capsys):
@@ -152,6 +169,28 @@ def manifest(tmp_path_factory) -> Path:
         Image.fromarray(image[..., 0]).save(folder / name)
     table.to_csv(folder / "manifest.csv", index=False)
     return folder / "manifest.csv"
+
+
+def test_failures_with_costs(manifest, tmp_path, capsys):
+    table = pd.read_csv(manifest, dtype=str)
+    table["loss_weight"] = np.where(table["domain"] == table["domain"].iloc[0], "1", "2")
+    weighted = manifest.with_name("weighted.csv")
+    table.assign(sex=np.resize(["f", "m"], len(table))).to_csv(weighted, index=False)
+    classes = sorted(set(table["label"]))
+    costs = manifest.with_name("costs.csv")
+    costs.write_text(f"true,{classes[0]},{classes[1]}\n{classes[0]},0,1\n{classes[1]},20,0\n")
+    command = ["tiny", "--manifest", str(weighted), "--cost-matrix", str(costs), "--out", str(tmp_path / "run"), *OWN]
+    assert benchmark.main(command) == 2
+    assert "Give --max-loss-weight" in " ".join(capsys.readouterr().err.split())
+    command += ["--max-loss-weight", "2", "--group-columns", "sex"]
+    assert benchmark.main(command) == 0
+    results = pd.read_csv(tmp_path / "run" / "results.csv")
+    assert {"mean_cost", "aurc_cost", "augrc_cost", "cost_correlation"} <= set(results["metric"])
+    guarantees = pd.read_csv(tmp_path / "run" / "guarantees.csv")
+    assert guarantees.query("loss == 'cost'")["target"].max() == pytest.approx(0.1 * 40)
+    assert set(pd.read_csv(tmp_path / "run" / "groups.csv")["column"]) >= {"sex", "label"}
+    assert "in cost" in (tmp_path / "run" / "tables" / "aurc_cost.md").read_text()
+    assert "costly" in (tmp_path / "run" / "tables" / "costs.md").read_text()
 
 
 OWN = ["--epochs", "1", "--corruptions", "elastic", "--levels", "3", "--no-report-images"]

@@ -22,6 +22,18 @@ def predict_mc(outputs: Outputs) -> Int[Array, " n"]:
     return jnp.argmax(mc_statistics(outputs).log_mean, axis=-1)
 
 
+def log_probabilities(csf: CSF, outputs: Outputs) -> Float[Array, "n c"]:
+    """Returns the logarithm of the class probabilities whose largest is the CSF's prediction.
+
+    Args:
+        csf: One that predicts by the pass without dropout or by the mean over passes.
+        outputs: A classifier's.
+    """
+    if csf.predict is predict_mc:
+        return mc_statistics(outputs).log_mean
+    return jax.nn.log_softmax(outputs.logits)
+
+
 def deterministic(rule: Rule, *, probability: Rule | None = None) -> CSF:
     """Returns the CSF that applies `rule` to the pass without dropout.
 

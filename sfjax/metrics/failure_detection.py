@@ -1,12 +1,18 @@
-"""How well a score separates failures from successes, and how many failures a threshold lets through."""
+"""How well a score separates failures from successes, and how many failures a threshold lets through.
 
+What holds of NaN and of weights stands in `sfjax.metrics.ordering`.
+"""
+
+from typing import Final
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sfjax.metrics.ranking import PerImage, Ranking, cumulative, rank
-from sfjax.metrics.risk_coverage import Weight, arrays
+from sfjax.metrics.ordering import Ordering, PerImage, Scalar, Weight, cumulative, defined, prepare, ratio, running_sum
+from sfjax.metrics.working_points import at_threshold
 
-TRUE_POSITIVE_RATE = 0.95
+TRUE_POSITIVE_RATE: Final = 0.95
 
 
 def auroc_f(score: PerImage, failure: PerImage, *, weight: Weight = None) -> Float[Array, ""]:
@@ -24,16 +30,84 @@ def auroc_f(score: PerImage, failure: PerImage, *, weight: Weight = None) -> Flo
         >>> float(auroc_f(jnp.array([3, 2, 1]), jnp.array([False, True, False])))
         0.5
     """
-    score, failure, weight = arrays(score, failure, weight)
-    return auroc_of(rank(score), failure, weight)
+    return auroc_of(*prepare(score, failure, weight))
 
 
-def auroc_of(ranking: Ranking, failure: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
-    """Returns `auroc_f` of images that are ranked already."""
-    before, through = cumulative(weight * (1 - failure), ranking)
-    failures = (weight * failure)[ranking.order]
-    pairs = jnp.sum(failures) * through[-1]
-    return jnp.where(ranking.defined & (pairs > 0), jnp.sum(failures * (before + through) / 2) / pairs, jnp.nan)
+@jax.jit
+def auroc_of(ordering: Ordering, failure: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
+    """Returns `auroc_f` of ordered images."""
+    failure, undefined = defined(ordering, failure, weight)
+    before, through = cumulative(weight * (1 - failure), ordering)
+    failures = weight * failure
+    # Shares first: the product of two sums of 10^7 images would round more.
+    wins = jnp.sum(failures * (before + through) / 2) / _or_nan(through[-1])
+    return wins / _or_nan(jnp.sum(failures)) + undefined
+
+
+def _or_nan(x: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.where(x > 0, x, jnp.nan)
+
+
+def ap_success(score: PerImage, failure: PerImage, *, weight: Weight = None) -> Float[Array, ""]:
+    """Returns the average precision of finding successes by high scores: higher is better, blind is the accuracy.
+
+    The mean over successes of the share of successes among the images that score as high or higher. NaN without a
+    success.
+
+    Args:
+        score: Higher is surer.
+        failure: Whether the prediction is wrong.
+        weight: How much each image counts; 1 if left out.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(ap_success(jnp.array([3, 2, 1]), jnp.array([False, True, False]))), 4)  # (1 + 2/3) / 2
+        0.8333
+    """
+    return ap_success_of(*prepare(score, failure, weight))
+
+
+@jax.jit
+def ap_success_of(ordering: Ordering, failure: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
+    """Returns `ap_success` of ordered images."""
+    failure, undefined = defined(ordering, failure, weight)
+    successes = weight * (1 - failure)
+    precision = ratio(cumulative(successes, ordering)[1], cumulative(weight, ordering)[1])
+    return jnp.sum(successes * precision) / _or_nan(jnp.sum(successes)) + undefined
+
+
+def ap_error(score: PerImage, failure: PerImage, *, weight: Weight = None) -> Float[Array, ""]:
+    """Returns the average precision of finding failures by low scores: higher is better, blind is the error rate.
+
+    The mean over failures of the share of failures among the images that score as low or lower. NaN without a failure.
+
+    Args:
+        score: Higher is surer.
+        failure: Whether the prediction is wrong.
+        weight: How much each image counts; 1 if left out.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(ap_error(jnp.array([3, 2, 1]), jnp.array([False, True, False])))
+        0.5
+    """
+    return ap_error_of(*prepare(score, failure, weight))
+
+
+@jax.jit
+def ap_error_of(ordering: Ordering, failure: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
+    """Returns `ap_error` of ordered images."""
+    failure, undefined = defined(ordering, failure, weight)
+    failures = weight * failure
+    # Sums from the end, not the total less those from the start, which would cancel.
+    at_most = [_from_the_end(x, ordering) for x in (failures, weight)]
+    return jnp.sum(failures * ratio(*at_most)) / _or_nan(jnp.sum(failures)) + undefined
+
+
+def _from_the_end(x: Float[Array, " n"], ordering: Ordering) -> Float[Array, " n"]:
+    """Returns for each place the sum of `x` over the places of equal or lower score."""
+    sums = jnp.concatenate([running_sum(x[::-1])[::-1], jnp.zeros(1, x.dtype)])
+    return sums[ordering.before]
 
 
 def fpr_at_95tpr(score: PerImage, failure: PerImage, *, weight: Weight = None) -> Float[Array, ""]:
@@ -51,24 +125,25 @@ def fpr_at_95tpr(score: PerImage, failure: PerImage, *, weight: Weight = None) -
         >>> float(fpr_at_95tpr(jnp.array([4, 3, 2, 1]), jnp.array([False, True, False, True])))
         0.5
     """
-    score, failure, weight = arrays(score, failure, weight)
-    return fpr_of(rank(score), failure, weight)
+    return fpr_of(*prepare(score, failure, weight))
 
 
-def fpr_of(ranking: Ranking, failure: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
-    """Returns `fpr_at_95tpr` of images that are ranked already."""
-    accepted_successes = cumulative(weight * (1 - failure), ranking)[1]
-    accepted_failures = cumulative(weight * failure, ranking)[1]
+@jax.jit
+def fpr_of(ordering: Ordering, failure: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
+    """Returns `fpr_at_95tpr` of ordered images."""
+    failure, undefined = defined(ordering, failure, weight)
+    accepted_successes = cumulative(weight * (1 - failure), ordering)[1]
+    accepted_failures = cumulative(weight * failure, ordering)[1]
     successes, failures = accepted_successes[-1], accepted_failures[-1]
     enough = accepted_successes >= (TRUE_POSITIVE_RATE - 1e-6) * successes
-    rate = jnp.min(jnp.where(enough, accepted_failures, jnp.inf)) / failures
-    return jnp.where(ranking.defined & (successes > 0) & (failures > 0), rate, jnp.nan)
+    rate = accepted_failures[jnp.argmax(enough)] / _or_nan(failures)
+    return jnp.where(successes > 0, rate, jnp.nan) + undefined
 
 
 def silent_failure_rate(
     probability: PerImage,
     failure: PerImage,
-    threshold: Float[Array, ""] | float = 0.9,
+    threshold: Scalar = 0.9,
     *,
     weight: Weight = None,
 ) -> Float[Array, ""]:
@@ -85,15 +160,13 @@ def silent_failure_rate(
         >>> float(silent_failure_rate(jnp.array([0.95, 0.95, 0.6, 0.5]), jnp.array([True, False, True, False])))
         0.25
     """
-    probability, failure, weight = arrays(probability, failure, weight)
-    silent = jnp.sum(jnp.where(probability > threshold, weight * failure, 0)) / jnp.sum(weight)
-    return jnp.where(jnp.isnan(probability).any() | jnp.isnan(failure).any(), jnp.nan, silent)
+    return at_threshold(probability, failure, threshold, weight=weight).generalized_risk
 
 
 def accepted_failure_rate(
     score: PerImage,
     failure: PerImage,
-    threshold: Float[Array, ""] | float,
+    threshold: Scalar,
     *,
     weight: Weight = None,
 ) -> Float[Array, ""]:
@@ -107,4 +180,4 @@ def accepted_failure_rate(
         threshold: In units of the score.
         weight: How much each image counts; 1 if left out.
     """
-    return silent_failure_rate(score, failure, threshold, weight=weight)
+    return at_threshold(score, failure, threshold, weight=weight).generalized_risk

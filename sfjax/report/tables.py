@@ -3,7 +3,6 @@
 Source and shifted images of a network are embedded together; corrupted images are not among them.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -18,9 +17,10 @@ from sfjax.csf import CSFS
 from sfjax.data import patient_groups
 from sfjax.keys import stream
 from sfjax.metrics import resample_weights
-from sfjax.metrics.ranking import rank
+from sfjax.metrics.ordering import order_by_score
 from sfjax.metrics.risk_coverage import curve_of
 from sfjax.outputs import Outputs, concatenate
+from sfjax.study.evaluation import evaluate
 
 GALLERY: Final = 12
 """Of each test set and csf, so many of the most confident failures are embedded whatever the sample is."""
@@ -123,8 +123,7 @@ def curves_table(
 
     Args:
         outputs: By test set; one network's.
-        tables: By test set, a row an image: kind; further, where known, patient_id, by which it is resampled, and
-            loss_weight, what a failure weighs.
+        tables: By test set, a row an image: kind; further, where known, patient_id, by which it is resampled.
         csfs: Names in `sfjax.csf.CSFS`.
         key: Draws the resamples; all csfs share them.
         num_resamples: How many.
@@ -140,14 +139,16 @@ def curves_table(
         here = slice(start, start + n)
         start += n
         groups = patient_groups(table) if "patient_id" in table.columns else np.arange(n)
-        cost = table["loss_weight"].to_numpy(np.float32) if "loss_weight" in table.columns else np.ones(n, np.float32)
         # Padded images weigh nothing; sets of similar size share one compilation.
         padding = (0, -n % _PADDED_TO)
         weights = np.asarray(resample_weights(stream(key, name), jnp.asarray(groups, jnp.int32), num_resamples))
         weights = np.pad(np.concatenate([np.ones((1, n), np.float32), weights]), [(0, 0), padding])
         for csf in csfs:
-            score, loss = verdicts[csf].score[here], (verdicts[csf].predicted[here] != np.asarray(output.labels)) * cost
-            padded = jnp.asarray(np.pad(score, padding, constant_values=-np.inf)), jnp.asarray(np.pad(loss, padding))
+            score, failure = verdicts[csf].score[here], verdicts[csf].predicted[here] != np.asarray(output.labels)
+            padded = (
+                jnp.asarray(np.pad(score, padding)),
+                jnp.asarray(np.pad(failure.astype(np.float32), padding)),
+            )
             risk = np.asarray(_risks(*padded, jnp.asarray(weights), jnp.asarray(grid, jnp.float32)))
             low, high = np.quantile(risk[1:], _BAND, axis=0)
             part = {"coverage": grid, "selective_risk": risk[0], "low": low, "high": high}
@@ -183,16 +184,11 @@ class _Verdict(NamedTuple):
 
 
 def _verdicts(outputs: Outputs, csfs: Sequence[str]) -> dict[str, _Verdict]:
-    found = _evaluate(tuple(csfs), outputs)
-    return {name: _Verdict(*jax.tree.map(np.asarray, found[name])) for name in csfs}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluate(csfs: tuple[str, ...], outputs: Outputs) -> dict[str, tuple[Array, Array, Array | None]]:
-    entries = {name: CSFS[name] for name in csfs}
+    said = evaluate(outputs, csfs)
+    rows = zip(csfs, said.score, said.predicted, said.probability, strict=True)
     return {
-        name: (csf.score(outputs), csf.predict(outputs), None if csf.probability is None else csf.probability(outputs))
-        for name, csf in entries.items()
+        name: _Verdict(score, predicted, None if CSFS[name].probability is None else probability)
+        for name, score, predicted, probability in rows
     }
 
 
@@ -220,10 +216,11 @@ def _risks(
     score: Float[Array, " n"], loss: Float[Array, " n"], weights: Float[Array, "r n"], grid: Float[Array, " m"]
 ) -> Float[Array, "r m"]:
     """Returns the selective risk at the smallest reachable coverage of at least each in `grid`, for each weighting."""
-    ranking = rank(score)
+    ordering = order_by_score(score)
+    sorted_loss = loss[ordering.order]
 
     def risk(weight: Float[Array, " n"]) -> Float[Array, " m"]:
-        curve = curve_of(ranking, loss, weight)
+        curve = curve_of(ordering, sorted_loss, weight[ordering.order])
         place = jnp.searchsorted(curve.coverage, grid - 1e-6)
         return curve.selective_risk[jnp.minimum(place, curve.coverage.shape[0] - 1)]
 

@@ -31,10 +31,12 @@ class ManifestConfig:
         subclass_column: Finer class, for manifestation shifts.
         patient_id_column: Images of one patient stay on one side of a split and are resampled together.
         shift_kind_column: acquisition, manifestation, acquisition+manifestation or named.
-        loss_weight_column: What a failure on this image weighs in the risk metrics.
+        loss_weight_column: What a failure on this image weighs: its cost, or a factor of what a cost matrix says.
         hold_out: `domain=NAME` or `subclass=NAME`: kept out of training, made a shifted test set.
         skip_bad_images: Go on without files that cannot be read; how many is said.
         unknown_classes: `failure` counts shifted images of classes unseen in training as failures.
+        group_columns: Further columns by whose values results are told apart, as they are by class and subclass. Their
+            values then stand in the run folder.
     """
 
     manifest: Path | None = None
@@ -50,6 +52,7 @@ class ManifestConfig:
     hold_out: tuple[str, ...] = ()
     skip_bad_images: bool = False
     unknown_classes: Literal["error", "failure"] = "error"
+    group_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,12 @@ class Config:
         corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
         levels: Which of the five strengths.
         csfs: Names in `sfjax.csf.CSFS`.
-        resamples: Of the bootstrap behind every interval.
+        resamples: Of the bootstrap behind every interval; at least as many as the comparison of all CSFs needs.
+        cost_matrix: CSV of what a failure costs, true class x predicted class. Every risk then stands in cost too.
+        max_loss_weight: The largest loss weight there can be, stated beforehand: guarantees about cost need it where
+            loss weights are not all 1.
+        target_risks: Risks that guarantees promise; about cost, as shares of the largest cost.
+        delta: Chance that a guarantee about the selective risk may be broken.
         embedded_images: At most so many in the latent scatter of a task.
         data_seed: Draws phantoms, splits, corruptions and resamples, which all networks share.
     """
@@ -86,7 +94,11 @@ class Config:
     corruptions: tuple[str, ...] = tuple(SHIFTS)
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
     csfs: tuple[str, ...] = tuple(CSFS)
-    resamples: int = 1000
+    resamples: int = 1400
+    cost_matrix: Path | None = None
+    max_loss_weight: float | None = None
+    target_risks: tuple[float, ...] = (0.05, 0.1)
+    delta: float = 0.05
     embedded_images: int = 2000
     data_seed: int = 0
 
@@ -114,6 +126,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
                 corruptions=("brightness", "gaussian_noise"),
                 levels=(1, 5),
                 resamples=200,
+                csfs=("msr", "energy", "mcd_msr", "mcd_mi"),
                 embedded_images=60,
             ),
         ),
@@ -175,6 +188,12 @@ def check(config: Config) -> None:
     for name, value in (("data_seed", config.data_seed), *(("seeds", seed) for seed in config.seeds)):
         if not 0 <= value < 2**32:
             raise ValueError(f"{name} must be from 0 to 2^32 - 1; got {value}.")
+    for name, values in (("target_risks", config.target_risks), ("delta", (config.delta,))):
+        outside = [value for value in values if not 0 < value < 1]
+        if outside:
+            raise ValueError(f"{name} must lie between 0 and 1; got {', '.join(map(str, outside))}.")
+    if config.max_loss_weight is not None and not config.max_loss_weight > 0:
+        raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
     recipe = config.recipe
     if not (recipe.learning_rate > 0 and recipe.weight_decay >= 0 and 0 <= recipe.max_shift < 0.5):
         raise ValueError(

@@ -16,10 +16,13 @@ import pandas as pd
 
 from sfjax import inference, keys, outputs, shifts
 from sfjax.data import Dataset, patient_groups
+from sfjax.data.costs import load_costs as read_costs
+from sfjax.metrics import resamples_needed
 from sfjax.models import MODELS, Classifier, Variables
 from sfjax.outputs import Outputs
-from sfjax.study import scores, storage
+from sfjax.study import promises, scores, storage
 from sfjax.study.config import Config
+from sfjax.study.evaluation import FailureCosts
 from sfjax.study.tasks import TestSet, load_task, task_names, test_sets
 from sfjax.training import initial_state, train
 from sfjax.training.checkpoints import Checkpoints
@@ -38,6 +41,7 @@ class Task(NamedTuple):
     classifier: Classifier
     test_sets: list[TestSet]
     folder: Path
+    costs: FailureCosts | None = None
 
     def outputs_path(self, seed: int, test_set: str) -> Path:
         return self.folder / f"seed_{seed}" / "outputs" / f"{test_set}.npz"
@@ -57,6 +61,13 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
     """
     for name in task_names(config):
         dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
+        costs, group_columns = load_costs(config, dataset), config.data.group_columns
+        missing = [column for column in group_columns if column not in dataset.table]
+        if missing:
+            raise ValueError(
+                f"The images of {name} have no column {', '.join(missing)} to group by; "
+                f"there are {', '.join(dataset.table.columns)}."
+            )
         task_folder = folder / name
         path, digest = task_folder / "images.parquet", digest_of(dataset.table)
         if path.exists():
@@ -67,18 +78,43 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
                 )
         else:
             storage.write_text(task_folder / "images.sha256", digest + "\n")
-            storage.write_table(path, shareable(dataset.table))
+            storage.write_table(path, shareable(dataset.table, group_columns))
         classifier = MODELS[config.network](num_classes=len(dataset.classes))
-        yield Task(name, dataset, classifier, test_sets(config, dataset), task_folder)
+        yield Task(name, dataset, classifier, test_sets(config, dataset), task_folder, costs)
 
 
-def shareable(table: pd.DataFrame) -> pd.DataFrame:
+def load_costs(config: Config, dataset: Dataset) -> FailureCosts | None:
+    """Returns what failures cost, or None where each costs 1.
+
+    Raises:
+        ValueError: The matrix has faults, or the loss weights have no bound or are above it.
+    """
+    weights = dataset.table["loss_weight"].to_numpy(float)
+    weighted = bool((weights != 1).any())
+    if config.cost_matrix is None and not weighted:
+        return None
+    if weighted and (config.max_loss_weight is None or weights.max() > config.max_loss_weight):
+        found = "none is given" if config.max_loss_weight is None else f"{config.max_loss_weight:g} is below it"
+        raise ValueError(
+            f"Loss weights go up to {weights.max():g}, and guarantees about cost need a bound on them that was stated "
+            f"beforehand; {found}. Give --max-loss-weight, the largest weight that any image can have."
+        )
+    most = config.max_loss_weight if weighted and config.max_loss_weight is not None else 1.0
+    if config.cost_matrix is None:
+        return FailureCosts(None, (), most)
+    labels = sorted(set(dataset.table["label"]))
+    matrix, classes = read_costs(config.cost_matrix, dataset.classes, labels)
+    return FailureCosts(matrix, tuple(classes), float(matrix.max()) * most)
+
+
+def shareable(table: pd.DataFrame, group_columns: Sequence[str] = ()) -> pd.DataFrame:
     """Returns what a run keeps of a table: what its scores depend on, and the factors of phantoms.
 
-    No file name, no patient and no other column of a manifest, which may hold anything: rows of the manifest and
-    numbers stand for them.
+    No file name, no patient and no other column of a manifest but those asked for, which may hold anything: rows of the
+    manifest and numbers stand for them.
     """
-    kept = [column for column in table if column in KEPT_COLUMNS or str(column).startswith("factor_")]
+    wanted = KEPT_COLUMNS | set(group_columns)
+    kept = [column for column in table if column in wanted or str(column).startswith("factor_")]
     return table[kept].assign(patient=patient_groups(table))
 
 
@@ -221,42 +257,85 @@ def corruption(config: Config, test_set: TestSet) -> inference.Transform:
     return lambda images, ids: shifts.apply(test_set.shift, key, images, ids, level=test_set.level)
 
 
+def plan_of(config: Config, task: Task) -> scores.Plan:
+    """Returns how the task's test sets are scored."""
+    return scores.Plan(
+        seeds=config.seeds,
+        csfs=config.csfs,
+        resamples=num_resamples(config),
+        key=keys.stream(jax.random.key(config.data_seed), "bootstrap"),
+        costs=task.costs,
+        group_columns=config.data.group_columns,
+    )
+
+
+def num_resamples(config: Config) -> int:
+    """Returns the resamples of the bootstrap: those asked for, or as many as comparing all CSFs with one needs."""
+    return max(config.resamples, resamples_needed(max(len(config.csfs) - 1, 1)))
+
+
+TABLES = ("results", "summary", "comparisons", "groups", "guarantees")
+"""Tables that every group of test sets has."""
+
+
 def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, float]]:
-    key = keys.stream(jax.random.key(config.data_seed), "bootstrap")
+    plan = plan_of(config, task)
     validation = [outputs.load(task.outputs_path(seed, "val")) for seed in config.seeds]
+    promised = None
     for name, group in scored_together(task.test_sets).items():
-        paths = [task.folder / "scores" / f"{name}.{what}.parquet" for what in ("results", "summary")]
-        if not all(path.exists() for path in paths):
+        folder = task.folder / "scores"
+        paths = [folder / f"{name}.{table}.parquet" for table in TABLES]
+        if not all(path.exists() for path in (*paths, folder / f"{name}.resamples.npz")):
             said = [[outputs.load(task.outputs_path(seed, one.name)) for seed in config.seeds] for one in group]
             _, table = task.dataset.subset(group[0].split)
-            tables = scores.score_test_sets(
-                group,
-                said,
-                validation,
-                table,
-                seeds=config.seeds,
-                csfs=config.csfs,
-                resamples=config.resamples,
-                key=key,
-            )
+            *tables, resamples = scores.score_test_sets(group, said, validation, table, plan)
+            promised = promised or _promises(config, task, validation, plan)
+            became = [
+                promises.keep_promises(promised, one, of_set, table, plan)
+                for one, of_set in zip(group, said, strict=True)
+            ]
+            tables.append(pd.concat(became, ignore_index=True))
             about = {"task": task.name, "training_set": task.name, "network": config.network, "method": METHOD}
+            folder.mkdir(exist_ok=True)
+            outputs.write_npz(folder / f"{name}.resamples.npz", resamples)
             for path, scored in zip(paths, tables, strict=True):
                 storage.write_table(path, scored.assign(**about))
         yield work(f"scores on {name}", work.scores)
 
 
-RESULT_COLUMNS = [
+def _promises(config: Config, task: Task, validation: Sequence[Outputs], plan: scores.Plan) -> list[promises.Promise]:
+    calibration = [outputs.load(task.outputs_path(seed, "cal")) for seed in config.seeds]
+    return promises.make_promises(
+        calibration,
+        validation,
+        task.dataset.subset("cal")[1],
+        plan,
+        target_risks=config.target_risks,
+        delta=config.delta,
+        seed=config.data_seed,
+    )
+
+
+LEADING_COLUMNS = [
     *("task", "training_set", "network", "method", "seed", "test_set", "shift", "kind", "level", "domain"),
-    *("csf", "metric", "value", "low", "high", "n"),
+    *("column", "group", "csf", "metric", "value", "low", "high", "n"),
 ]
 
 
 def collect(tasks: Sequence[Task], what: str) -> pd.DataFrame:
-    """Returns the `results` or the `summary` of all tasks as one table, in the order of the run."""
+    """Returns one of `TABLES` of all tasks, in the order of the run."""
     parts = []
     for task in tasks:
         for name in scored_together(task.test_sets):
             parts.append(pd.read_parquet(task.folder / "scores" / f"{name}.{what}.parquet"))
-    table = pd.concat(parts, ignore_index=True)
-    order = [column for column in RESULT_COLUMNS if column in table]
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    order = [column for column in LEADING_COLUMNS if column in table]
     return table[[*order, *(column for column in table if column not in order)]]
+
+
+def collect_resamples(task: Task) -> dict[str, np.ndarray]:
+    """Returns by `TEST_SET.METRIC` what the metrics that CSFs are ranked by were on each resample, a row a CSF."""
+    found: dict[str, np.ndarray] = {}
+    for name in scored_together(task.test_sets):
+        found |= outputs.read_npz(task.folder / "scores" / f"{name}.resamples.npz")
+    return found

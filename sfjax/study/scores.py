@@ -1,147 +1,108 @@
-"""From outputs to numbers: every metric of every CSF on a test set, with intervals, in total and per domain.
+"""From outputs to numbers: every metric of every CSF on a test set, with intervals, differences and groups.
 
 All CSFs and all networks see the same resamples of an image set, and so do all levels of a corruption, which are made
 of the same images. So the difference of any two numbers of a set has an interval too, and ties can be told.
 """
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
-from sfjax import keys
+from sfjax import keys, metrics
 from sfjax.csf import CSFS
 from sfjax.data import patient_groups
-from sfjax.metrics import bootstrap_metrics, percentile_interval, resample_weights
-from sfjax.outputs import Outputs, take
+from sfjax.metrics import Estimate
+from sfjax.outputs import Outputs
+from sfjax.study.evaluation import Evaluated, FailureCosts, evaluate, padded_length, thresholds
 from sfjax.study.tasks import TestSet
 
 METRICS: Final = (
     "accuracy",
     "balanced_accuracy",
+    "nll",
+    "brier",
+    "ece",
     "aurc",
+    "eaurc",
     "augrc",
+    "augrc_balanced",
     "auroc_f",
+    "ap_error",
     "fpr_at_95tpr",
     "silent_failure_rate",
     "accepted_failure_rate",
 )
-HIGHER_IS_BETTER: Final = frozenset({"accuracy", "balanced_accuracy", "auroc_f"})
-ACCEPTED_OF_VALIDATION: Final = 0.8
-"""`accepted_failure_rate` uses the threshold above which this share of the validation images lies."""
+COST_METRICS: Final = ("mean_cost", "aurc_cost", "augrc_cost", "silent_cost", "accepted_cost", "cost_correlation")
+"""Added where failures have costs."""
+OF_PROBABILITY: Final = frozenset({"nll", "brier", "ece", "silent_failure_rate", "silent_cost"})
+"""Metrics of a probability: only CSFs that have one have a row."""
+RANKED: Final = ("aurc", "augrc", "aurc_cost", "augrc_cost")
+"""Metrics that CSFs are ranked by."""
+FEW_FAILURES: Final = 30
+"""Below so many patients with a failure, or with a success, intervals are too narrow: rows are marked."""
+BASELINE: Final = "msr"
 ALL_DOMAINS: Final = "all"
 
 
-class Resampled(NamedTuple):
-    """Each metric of each CSF: its value, shape (s,), and its values on the resamples, shape (s, r)."""
-
-    value: dict[str, np.ndarray]
-    resamples: dict[str, np.ndarray]
-
-
 class Part(NamedTuple):
-    """The images of a test set that a row of the results speaks of."""
+    """Some images of a test set: those whose `column` holds `value`, or all of them."""
 
-    domain: str
+    column: str
+    value: str
     rows: np.ndarray
 
 
-def parts(test_set: TestSet, table: pd.DataFrame) -> list[Part]:
-    """Returns all images of a test set, and those of each domain: for shifted sets, and where there are several."""
-    whole = [Part(ALL_DOMAINS, np.arange(len(table)))]
-    domains = sorted(domain for domain in table["domain"].unique() if domain)
-    if test_set.kind == "corruption" or not domains or (test_set.kind == "iid" and len(domains) == 1):
-        return whole
-    return whole + [Part(domain, np.flatnonzero(table["domain"] == domain)) for domain in domains]
+class ScoredTables(NamedTuple):
+    """What the scores of a group of test sets are.
+
+    Attributes:
+        results: A row a test set, domain, network, CSF and metric.
+        summary: The same over networks, with intervals, spread over seeds, the best of a row and its ties.
+        comparisons: A row a test set, domain, metric and CSF: its paired difference from the baseline.
+        groups: Summaries by class, by subclass and by columns that were asked for.
+        resamples: By `TEST_SET.METRIC`, the mean over networks on each resample, a row a CSF.
+    """
+
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    groups: pd.DataFrame
+    resamples: dict[str, np.ndarray]
 
 
-class Evaluated(NamedTuple):
-    """What every CSF says of n images, one row a CSF; `probability` is NaN where it has none."""
+class Plan(NamedTuple):
+    """How test sets are scored.
 
-    score: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
-    labels: np.ndarray
-    num_classes: int
-
-    def take(self, rows: np.ndarray) -> "Evaluated":
-        """Returns the same of some of the images."""
-        score, predicted, probability = (field[:, rows] for field in (self.score, self.predicted, self.probability))
-        return Evaluated(score, predicted, probability, self.labels[rows], self.num_classes)
-
-
-def evaluate(outputs: Outputs, csfs: Sequence[str]) -> Evaluated:
-    """Returns the scores, predictions and probabilities of all CSFs.
-
-    Args:
-        outputs: One network's, of n images.
+    Attributes:
+        seeds: Of the networks, in the outputs' order.
         csfs: Names in `sfjax.csf.CSFS`.
+        resamples: Of the bootstrap.
+        key: Its key, the same for all test sets of a task.
+        costs: What failures cost; None where each costs 1.
+        group_columns: Columns of the images' table whose values are reported apart.
     """
-    n, c = outputs.logits.shape
-    repeated = np.minimum(np.arange(padded_length(n)), n - 1)
-    fields = _evaluate(tuple(csfs), take(outputs, repeated))
-    scores, predicted, probability = (np.asarray(field)[:, :n] for field in fields)
-    # A class that the network does not know is a class of its own: always a failure, and never recalled.
-    labels = np.asarray(outputs.labels)
-    return Evaluated(scores, predicted, probability, np.where(labels < 0, c, labels).astype(np.int32), c + 1)
+
+    seeds: Sequence[int]
+    csfs: Sequence[str]
+    resamples: int
+    key: Array
+    costs: FailureCosts | None = None
+    group_columns: Sequence[str] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in the order of tables."""
+        return METRICS + (() if self.costs is None else COST_METRICS)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluate(
-    csfs: tuple[str, ...], outputs: Outputs
-) -> tuple[Float[Array, "s n"], Int[Array, "s n"], Float[Array, "s n"]]:
-    entries = [CSFS[name] for name in csfs]
-    without = jnp.full(outputs.labels.shape, jnp.nan)
-    return (
-        jnp.stack([csf.score(outputs) for csf in entries]),
-        jnp.stack([csf.predict(outputs) for csf in entries]),
-        jnp.stack([without if csf.probability is None else csf.probability(outputs) for csf in entries]),
-    )
-
-
-def padded_length(n: int, *, multiple: int = 256) -> int:
-    """Returns n rounded up, so that sets of similar size share one compilation."""
-    return -(-n // multiple) * multiple
-
-
-def thresholds(validation: Evaluated) -> np.ndarray:
-    """Returns for each CSF the score above which `ACCEPTED_OF_VALIDATION` of the validation images lie, shape (s,)."""
-    limits = np.quantile(validation.score, 1 - ACCEPTED_OF_VALIDATION, axis=1, method="lower")
-    return limits.astype(np.float32)
-
-
-def score(images: Evaluated, loss_weight: np.ndarray, weights: np.ndarray, *, accepted_above: np.ndarray) -> Resampled:
-    """Returns every metric of every CSF on one set of images.
-
-    Args:
-        images: What one network's CSFs say of n images.
-        loss_weight: What a failure on each image costs, shape (n,).
-        weights: How often each image is in each resample, shape (r, n).
-        accepted_above: A threshold a CSF, from `thresholds`.
-    """
-    n = len(images.labels)
-    padding = padded_length(n) - n  # padded images weigh nothing
-
-    def padded(values: np.ndarray) -> Array:
-        return jnp.asarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)]))
-
-    result = bootstrap_metrics(
-        scores=padded(images.score),
-        predicted=padded(images.predicted),
-        labels=padded(images.labels),
-        probabilities=padded(images.probability),
-        thresholds=jnp.asarray(accepted_above),
-        loss_weight=padded(loss_weight),
-        weights=padded(np.concatenate([np.ones((1, n), np.float32), weights])),
-        num_classes=padded_length(images.num_classes, multiple=16),
-    )
-    values = {name: np.asarray(metric) for name, metric in result.items()}
-    return Resampled({name: v[:, 0] for name, v in values.items()}, {name: v[:, 1:] for name, v in values.items()})
+def baseline(csfs: Sequence[str]) -> str:
+    """Returns the CSF that the others are compared with: `msr`, or the first where it is not among them."""
+    return BASELINE if BASELINE in csfs else csfs[0]
 
 
 def score_test_sets(
@@ -149,106 +110,239 @@ def score_test_sets(
     outputs: Sequence[Sequence[Outputs]],
     validation: Sequence[Outputs],
     table: pd.DataFrame,
-    *,
-    seeds: Sequence[int],
-    csfs: Sequence[str],
-    resamples: int,
-    key: Array,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the results, a row a network, CSF and metric, and their summary over networks.
+    plan: Plan,
+) -> ScoredTables:
+    """Returns the scores of test sets that are made of the same images: one set, or the levels of one corruption.
 
     Args:
-        test_sets: Sets made of the same images: one set, or the levels of one corruption.
+        test_sets: Which.
         outputs: For each test set the outputs of each network.
         validation: Each network's, for thresholds.
         table: A row an image.
-        seeds: Each network's.
-        csfs: Names in `sfjax.csf.CSFS`.
-        resamples: Of the bootstrap.
-        key: Its key, the same for all test sets of a task.
+        plan: How.
     """
-    accepted_above = [thresholds(evaluate(one, csfs)) for one in validation]
-    evaluated = [[evaluate(one, csfs) for one in per_seed] for per_seed in outputs]
-    rows, summary = [], []
-    for part in parts(test_sets[0], table):
+    accepted_above = [thresholds(evaluate(one, plan.csfs)) for one in validation]
+    evaluated = [[evaluate(one, plan.csfs) for one in per_seed] for per_seed in outputs]
+    resamples: dict[str, np.ndarray] = {}
+    rows: dict[str, list] = {name: [] for name in ScoredTables._fields if name != "resamples"}
+    for part in parts(test_sets[0], table, plan.group_columns):
         images = table.iloc[part.rows]
-        groups = jnp.asarray(patient_groups(images), jnp.int32)
-        weights = np.asarray(resample_weights(keys.stream(key, test_sets[0].split, part.domain), groups, resamples))
-        loss_weight = images["loss_weight"].to_numpy(np.float32)
-        scored = [
-            [
-                score(one.take(part.rows), loss_weight, weights, accepted_above=above)
-                for one, above in zip(per_seed, accepted_above, strict=True)
-            ]
+        of_sets = [
+            _estimates([one.take(part.rows) for one in per_seed], accepted_above, images, part, test_sets[0], plan)
             for per_seed in evaluated
         ]
-        for test_set, per_seed in zip(test_sets, scored, strict=True):
-            about = {**_about(test_set), "domain": part.domain, "n": len(images)}
-            for seed, one in zip(seeds, per_seed, strict=True):
-                rows += [{**about, "seed": seed, **row} for row in _intervals(one, csfs)]
-            summary += [{**about, **row} for row in _summary(per_seed, csfs)]
-        if len(test_sets) > 1:
-            mean = [_mean([per_seed[i] for per_seed in scored]) for i in range(len(seeds))]
-            about = {**_about(test_sets[0]), "test_set": test_sets[0].shift, "level": 0}
-            summary += [{**about, "domain": part.domain, "n": len(images), **row} for row in _summary(mean, csfs)]
-    return pd.DataFrame(rows), pd.DataFrame(summary)
+        few = [failure_counts([one.take(part.rows) for one in per_seed], images) for per_seed in evaluated]
+        sets = list(zip(test_sets, of_sets, few, strict=True))
+        about = {"n": len(images)}
+        if part.column != "domain":
+            for test_set, estimates, failing in sets:
+                place = {**_about(test_set), "column": part.column, "group": part.value, **about}
+                rows["groups"] += [{**place, **row} for row in _summary(estimates, failing, plan)]
+            continue
+        about = {"domain": part.value, **about}
+        for test_set, estimates, failing in sets:
+            for row in _per_network(estimates, failing, plan):
+                rows["results"].append({**_about(test_set), **about, **row})
+        if len(sets) > 1:
+            mean = {name: metrics.mean([one[name] for one in of_sets]) for name in plan.metrics}
+            whole = TestSet(test_sets[0].shift, test_sets[0].split, test_sets[0].shift, test_sets[0].kind)
+            sets.append((whole, mean, np.mean(few, axis=0)))
+        for test_set, estimates, failing in sets:
+            place = {**_about(test_set), **about}
+            rows["summary"] += [{**place, **row} for row in _summary(estimates, failing, plan)]
+            rows["comparisons"] += [{**place, **row} for row in _comparisons(estimates, plan)]
+            if part.value == ALL_DOMAINS:
+                for name in set(RANKED) & set(plan.metrics):
+                    resamples[f"{test_set.name}.{name}"] = estimates[name].resamples.mean(0).astype(np.float32)
+    return ScoredTables(**{name: pd.DataFrame(some) for name, some in rows.items()}, resamples=resamples)
+
+
+def parts(test_set: TestSet, table: pd.DataFrame, group_columns: Sequence[str] = ()) -> list[Part]:
+    """Returns all images of a test set, those of each domain, and those of each class, subclass and named group.
+
+    Domains are told apart in shifted sets, and where there are several; other groups where there are several, and not
+    under corruptions. A blank value is no group.
+    """
+    whole = [Part("domain", ALL_DOMAINS, np.arange(len(table)))]
+    if test_set.kind == "corruption":
+        return whole
+    found = whole
+    for column in dict.fromkeys(("domain", "label", "subclass", *group_columns)):
+        if column not in table:
+            continue
+        text = table[column].fillna("").astype(str)
+        values = sorted(value for value in text.unique() if value)
+        if len(values) > 1 or (values and column == "domain" and test_set.kind != "iid"):
+            found += [Part(column, value, np.flatnonzero(text == value)) for value in values]
+    return found
+
+
+Estimates = Mapping[str, Estimate]
+"""By metric; the first axis is the networks', the second the CSFs'."""
+
+
+def _estimates(
+    per_seed: Sequence[Evaluated],
+    accepted_above: Sequence[np.ndarray],
+    images: pd.DataFrame,
+    part: Part,
+    test_set: TestSet,
+    plan: Plan,
+) -> Estimates:
+    """Returns every metric of every network and CSF on some images; all of them from one set of resamples."""
+    n = len(images)
+    padding = padded_length(n) - n
+    weights = images["loss_weight"].to_numpy(np.float32)
+    arranged = []
+    for one, above in zip(per_seed, accepted_above, strict=True):
+        costs = None if plan.costs is None else plan.costs.of(images["label"].to_numpy(str), weights, one)
+        for i in range(len(plan.csfs)):
+            # Padded images weigh nothing; sets of similar size share one compilation.
+            def padded(values: np.ndarray) -> np.ndarray:
+                return np.pad(values, (0, padding))
+
+            arranged.append(
+                metrics.scored(
+                    padded(one.score[i]),
+                    padded(one.predicted[i] != one.labels),
+                    cost=None if costs is None else padded(costs[i]),
+                    probability=padded(one.probability[i]),
+                    accepted_above=above[i],
+                    label=padded(one.labels),
+                    num_classes=padded_length(one.num_classes, multiple=16),
+                    nll=padded(one.nll[i]),
+                    brier=padded(one.brier[i]),
+                )
+            )
+    key = keys.stream(plan.key, test_set.split, *((part.value,) if part.column == "domain" else part[:2]))
+    found = metrics.bootstrap(
+        key,
+        jax.tree.map(lambda *fields: jnp.asarray(np.stack(fields)), *arranged),
+        patient_groups(images),
+        num_resamples=plan.resamples,
+        metrics=plan.metrics,
+        padding=padding,
+    )
+    shape = (len(per_seed), len(plan.csfs))
+    return {name: Estimate(*(field.reshape(*shape, *field.shape[1:]) for field in one)) for name, one in found.items()}
+
+
+def failure_counts(per_seed: Sequence[Evaluated], images: pd.DataFrame) -> np.ndarray:
+    """Returns for each network and CSF the number of images that fail, and of patients of the rarer outcome."""
+    patients = patient_groups(images)
+
+    def counts(failure: np.ndarray) -> tuple[int, int]:
+        return int(failure.sum()), min(len(np.unique(patients[failure])), len(np.unique(patients[~failure])))
+
+    return np.array([[counts(row != one.labels) for row in one.predicted] for one in per_seed], float)
 
 
 def _about(test_set: TestSet) -> dict[str, str | int]:
     return {"test_set": test_set.name, "shift": test_set.shift, "kind": test_set.kind, "level": test_set.level}
 
 
-def _mean(several: Sequence[Resampled]) -> Resampled:
-    """Returns the mean over networks, or over levels, value by value and resample by resample."""
-    return Resampled(
-        {name: np.mean([one.value[name] for one in several], axis=0) for name in METRICS},
-        {name: np.mean([one.resamples[name] for one in several], axis=0) for name in METRICS},
-    )
-
-
 def _applies(metric: str, csf: str) -> bool:
-    return metric != "silent_failure_rate" or CSFS[csf].probability is not None
+    return metric not in OF_PROBABILITY or CSFS[csf].probability is not None
 
 
-def _intervals(one: Resampled, csfs: Sequence[str]) -> Iterator[dict[str, object]]:
-    for i, csf in enumerate(csfs):
-        for metric in METRICS:
-            if _applies(metric, csf):
-                low, high = interval(one.resamples[metric][i])
-                yield {"csf": csf, "metric": metric, "value": float(one.value[metric][i]), "low": low, "high": high}
+def _per_network(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Iterator[dict[str, object]]:
+    for name in plan.metrics:
+        low, high, undefined = _interval(estimates[name])
+        for k, seed in enumerate(plan.seeds):
+            for i, csf in enumerate(plan.csfs):
+                if _applies(name, csf):
+                    yield {
+                        "seed": seed,
+                        "csf": csf,
+                        "metric": name,
+                        "value": float(estimates[name].value[k, i]),
+                        "low": float(low[k, i]),
+                        "high": float(high[k, i]),
+                        "undefined": float(undefined[k, i]),
+                        "failures": int(failing[k, i, 0]),
+                        "few_failures": bool(failing[k, i, 1] < FEW_FAILURES),
+                    }
 
 
-def _summary(per_seed: Sequence[Resampled], csfs: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yields a row a CSF and metric: mean over networks, its interval over images, and the range over networks."""
-    mean = _mean(per_seed)
-    for metric in METRICS:
-        candidates = [i for i, csf in enumerate(csfs) if _applies(metric, csf)]
-        sign = -1 if metric in HIGHER_IS_BETTER else 1
-        # Rounded, so that the last bit does not choose among equals: then the first one named is the best.
-        defined = [i for i in candidates if np.isfinite(mean.value[metric][i])]
-        best = min(defined, key=lambda i: round(float(sign * mean.value[metric][i]), 7), default=None)
+def _summary(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Iterator[dict[str, object]]:
+    """Yields a row a CSF and metric: the mean over networks with its intervals, and how it compares in its row."""
+    for name in plan.metrics:
+        mean = metrics.mean([estimates[name].at(k) for k in range(len(plan.seeds))])
+        low, high, undefined = _interval(mean)
+        seeds = metrics.seed_interval(estimates[name].value)
+        both = hierarchical(estimates[name])
+        candidates = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf)]
+        best, tied = _best(mean, candidates, name)
         for i in candidates:
-            low, high = interval(mean.resamples[metric][i])
-            of_seeds = [float(one.value[metric][i]) for one in per_seed]
-            tied = False
-            if best is not None and i in defined:
-                difference = interval(mean.resamples[metric][i] - mean.resamples[metric][best])
-                tied = i == best or difference[0] <= 0 <= difference[1]  # an undefined interval is no tie
             yield {
-                "csf": csfs[i],
-                "metric": metric,
-                "value": float(mean.value[metric][i]),
-                "low": low,
-                "high": high,
-                "lowest_seed": min(of_seeds),
-                "highest_seed": max(of_seeds),
-                "seeds": len(of_seeds),
+                "csf": plan.csfs[i],
+                "metric": name,
+                "value": float(mean.value[i]),
+                "low": float(low[i]),
+                "high": float(high[i]),
+                "undefined": float(undefined[i]),
+                "failures": float(failing[:, i, 0].mean()),
+                "few_failures": bool(failing[:, i, 1].min() < FEW_FAILURES),
+                "lowest_seed": float(estimates[name].value[:, i].min()),
+                "highest_seed": float(estimates[name].value[:, i].max()),
+                "seed_sd": float(seeds.sd[i]),
+                "seed_low": float(seeds.low[i]),
+                "seed_high": float(seeds.high[i]),
+                "hierarchical_low": float(both.low[i]),
+                "hierarchical_high": float(both.high[i]),
+                "seeds": len(plan.seeds),
                 "best": i == best,
-                "tied": tied,
+                "tied": i in tied,
             }
 
 
-def interval(resamples: np.ndarray) -> tuple[float, float]:
-    """Returns the 95 % percentile interval of the resamples of one value."""
-    low, high, *_ = percentile_interval(resamples)
-    return float(low), float(high)
+def _interval(estimate: Estimate) -> metrics.Interval:
+    """Returns the BCa interval, and none where all resamples are equal: it would claim to be certain."""
+    low, high, undefined = metrics.interval(estimate)
+    wide = high > low
+    return metrics.Interval(np.where(wide, low, np.nan), np.where(wide, high, np.nan), undefined)
+
+
+def hierarchical(estimate: Estimate) -> metrics.Interval:
+    """Returns the interval over other seeds and images at once, NaN where the seeds are too few for it."""
+    if len(estimate.value) < metrics.FEWEST_SEEDS:
+        nothing = np.full(estimate.value.shape[1:], np.nan)
+        return metrics.Interval(nothing, nothing, nothing)
+    return metrics.hierarchical_interval(estimate)
+
+
+def _best(mean: Estimate, candidates: Sequence[int], metric: str) -> tuple[int | None, set[int]]:
+    """Returns the best CSF of a row and those whose paired difference from it may be 0, itself among them."""
+    if metric == "cost_correlation":
+        return None, set()  # neither direction is a merit of a CSF alone
+    sign = -1 if metrics.METRICS[metric].higher_is_better else 1
+    # Rounded, so that the last bit does not choose among equals: then the first one named is the best.
+    defined = [i for i in candidates if np.isfinite(mean.value[i])]
+    best = min(defined, key=lambda i: round(float(sign * mean.value[i]), 7), default=None)
+    if best is None:
+        return None, set()
+    # An undefined interval is no tie.
+    low, high, _ = metrics.interval(metrics.difference(mean, mean.at(slice(best, best + 1))), method="percentile")
+    return best, {i for i in defined if i == best or low[i] <= 0 <= high[i]}
+
+
+def _comparisons(estimates: Estimates, plan: Plan) -> Iterator[dict[str, object]]:
+    """Yields the paired difference of each CSF from the baseline, Holm over the CSFs of a metric."""
+    for name in plan.metrics:
+        chosen = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf)]
+        held_against = plan.csfs.index(baseline(plan.csfs))
+        if len(chosen) < 2 or held_against not in chosen:
+            continue
+        mean = metrics.mean([estimates[name].at(k) for k in range(len(plan.seeds))]).at(chosen)
+        place_of_baseline = chosen.index(held_against)
+        # Percentiles: they keep the family's level with few failures, and BCa does not (see `compare`).
+        compared = metrics.compare(mean, place_of_baseline, method="percentile")
+        for place, i in enumerate(chosen):
+            if place != place_of_baseline:
+                yield {
+                    "metric": name,
+                    "csf": plan.csfs[i],
+                    "baseline": plan.csfs[held_against],
+                    **{field: values[place].item() for field, values in compared._asdict().items()},
+                    "resamples": plan.resamples,
+                }

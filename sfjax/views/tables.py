@@ -81,7 +81,7 @@ def check_results(results: pd.DataFrame) -> pd.DataFrame:
         ValueError: A column is missing.
     """
     require("results", results, RESULTS)
-    extra = [name for name in ("seeds", "best", "tied") if name in results.columns]
+    extra = [name for name in ("seeds", "best", "tied", "few_failures") if name in results.columns]
     return results[[*RESULTS, *extra]].reset_index(drop=True)
 
 

@@ -3,11 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from sfjax import metrics
 from sfjax.csf import CSFS
+from sfjax.metrics import Estimate
 from sfjax.outputs import Outputs
-from sfjax.study import scores
+from sfjax.study import evaluation, scores
 from sfjax.study.tasks import TestSet
 
 N, C = 90, 3
@@ -29,7 +31,12 @@ def make(seed: int) -> Outputs:
 def table() -> pd.DataFrame:
     domains = np.where(np.arange(N) % 3 == 0, "a", "b")
     patients = [f"p{i // 2}" for i in range(N)]
-    return pd.DataFrame({"domain": domains, "patient_id": patients, "loss_weight": 1.0})
+    return pd.DataFrame({"domain": domains, "patient_id": patients, "loss_weight": 1.0, "label": "x", "subclass": ""})
+
+
+def plan(**changes) -> scores.Plan:
+    default = scores.Plan(seeds=(0,), csfs=("msr",), resamples=100, key=jax.random.key(0))
+    return default._replace(**changes)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +44,12 @@ def scored(table):
     test_set = TestSet("acq_x", "acq_x", "acq_x", "acquisition")
     networks = [make(1), make(2)]
     return networks, scores.score_test_sets(
-        [test_set], [networks], networks, table, seeds=(0, 7), csfs=CSF_NAMES, resamples=200, key=jax.random.key(0)
+        [test_set], [networks], networks, table, plan(seeds=(0, 7), csfs=CSF_NAMES, resamples=200)
     )
 
 
 def test_a_row_holds_the_public_metric_of_its_network_and_domain(scored, table):
-    networks, (results, _) = scored
+    networks, (results, *_) = scored
     assert set(results["seed"]) == {0, 7} and set(results["domain"]) == {"all", "a", "b"}
     of_domain = np.flatnonzero(table["domain"] == "a")
     for seed, outputs in zip((0, 7), networks, strict=True):
@@ -55,7 +62,7 @@ def test_a_row_holds_the_public_metric_of_its_network_and_domain(scored, table):
 
 
 def test_the_summary_means_networks_and_tells_ties_from_differences(scored):
-    _, (results, summary) = scored
+    _, (results, summary, *_) = scored
     areas = summary.query("domain == 'all' and metric == 'aurc'").set_index("csf")
     each = results.query("domain == 'all' and metric == 'aurc' and csf == 'energy'")["value"]
     assert areas.loc["energy", "value"] == pytest.approx(each.mean())
@@ -67,14 +74,14 @@ def test_the_summary_means_networks_and_tells_ties_from_differences(scored):
 
 
 def test_scores_without_a_probability_have_no_silent_failure_rate(scored):
-    _, (results, _) = scored
+    _, (results, *_) = scored
     assert set(results.query("metric == 'silent_failure_rate'")["csf"]) == {"msr"}
     assert set(results.query("metric == 'accepted_failure_rate'")["csf"]) == set(CSF_NAMES)
 
 
 def test_thresholds_let_four_fifths_of_validation_pass():
     outputs = make(3)
-    limit = scores.thresholds(scores.evaluate(outputs, CSF_NAMES))
+    limit = evaluation.thresholds(evaluation.evaluate(outputs, CSF_NAMES))
     for csf, threshold in zip(CSF_NAMES, limit, strict=True):
         assert (np.asarray(CSFS[csf].score(outputs)) > threshold).mean() == pytest.approx(0.8, abs=1.5 / N)
 
@@ -83,9 +90,7 @@ def test_an_unknown_class_is_a_failure_whatever_is_predicted(table):
     outputs = make(4)
     strange = Outputs(logits=outputs.logits, labels=jnp.full((N,), -1, jnp.int32))
     test_set = TestSet("acq_x", "acq_x", "acq_x", "acquisition")
-    results, _ = scores.score_test_sets(
-        [test_set], [[strange]], [outputs], table, seeds=(0,), csfs=("msr",), resamples=100, key=jax.random.key(0)
-    )
+    results, *_ = scores.score_test_sets([test_set], [[strange]], [outputs], table, plan())
     values = results.query("domain == 'all'").set_index("metric")["value"]
     assert values["accuracy"] == 0 and np.isnan(values["balanced_accuracy"])  # they are of one class
     assert values["aurc"] == pytest.approx(1) and values["augrc"] == pytest.approx(0.5)
@@ -95,9 +100,7 @@ def test_an_unknown_class_is_a_failure_whatever_is_predicted(table):
 def test_levels_of_a_corruption_share_their_resamples(table):
     sets = [TestSet(f"elastic-{level}", "iid_test", "elastic", "corruption", level) for level in (1, 2)]
     outputs = make(5)
-    results, summary = scores.score_test_sets(
-        sets, [[outputs], [outputs]], [outputs], table, seeds=(0,), csfs=("msr",), resamples=100, key=jax.random.key(0)
-    )
+    results, summary, *_ = scores.score_test_sets(sets, [[outputs], [outputs]], [outputs], table, plan())
     aurc = results.query("metric == 'aurc'").set_index("test_set")[["value", "low", "high"]]
     assert (aurc.loc["elastic-1"] == aurc.loc["elastic-2"]).all()
     mean = summary.query("metric == 'aurc' and test_set == 'elastic'").iloc[0]
@@ -106,10 +109,100 @@ def test_levels_of_a_corruption_share_their_resamples(table):
 
 
 def test_parts():
-    table = pd.DataFrame({"domain": ["x", "y", "x"]})
+    table = pd.DataFrame({"domain": ["x", "y", "x"], "label": ["a", "a", "b"], "subclass": "", "sex": ["f", "", "f"]})
     one = pd.DataFrame({"domain": ["x", "x"]})
     iid, shifted = (TestSet("t", "t", "t", kind) for kind in ("iid", "named"))
-    assert [part.domain for part in scores.parts(iid, table)] == ["all", "x", "y"]
-    assert [part.domain for part in scores.parts(iid, one)] == ["all"]
-    assert [part.domain for part in scores.parts(shifted, one)] == ["all", "x"]
-    assert [part.domain for part in scores.parts(TestSet("t", "t", "t", "corruption", 1), table)] == ["all"]
+
+    def found(*arguments) -> list[tuple[str, str]]:
+        return [part[:2] for part in scores.parts(*arguments)]
+
+    domains = [("domain", "all"), ("domain", "x"), ("domain", "y")]
+    assert found(iid, table) == [*domains, ("label", "a"), ("label", "b")]  # no subclass is known
+    assert found(iid, table.assign(sex=["f", "m", "f"]), ("sex",))[-2:] == [("sex", "f"), ("sex", "m")]
+    assert found(iid, table, ("sex",))[-1] == ("label", "b")  # one value and a blank are no groups
+    assert found(iid, one) == [("domain", "all")]
+    assert found(shifted, one) == [("domain", "all"), ("domain", "x")]
+    assert found(TestSet("t", "t", "t", "corruption", 1), table) == [("domain", "all")]
+    assert scores.parts(iid, table)[1].rows.tolist() == [0, 2]
+
+
+def test_groups_are_scored_apart(table):
+    outputs = make(6)
+    labels = np.where(np.asarray(outputs.labels) == 0, "zero", "other")
+    test_set = TestSet("iid_test", "iid_test", "none", "iid")
+    found = scores.score_test_sets([test_set], [[outputs]], [outputs], table.assign(label=labels), plan())
+    failure = np.asarray(CSFS["msr"].predict(outputs)) != np.asarray(outputs.labels)
+    chosen = found.groups.query("metric == 'accuracy' and column == 'label'").set_index("group")
+    for name in ("zero", "other"):
+        assert chosen.loc[name, "value"] == pytest.approx(1 - failure[labels == name].mean(), rel=1e-6)
+        assert chosen.loc[name, "n"] == (labels == name).sum()
+
+
+def test_costs_are_failure_times_entry_times_weight(table):
+    outputs = make(7)
+    names = np.array(["a", "b", "c"])
+    matrix = np.array([[0, 2, 3], [5, 0, 7], [1, 4, 0]], float)
+    images = table.assign(label=names[np.asarray(outputs.labels)], loss_weight=np.linspace(0.5, 2, N))
+    costs = evaluation.FailureCosts(matrix, ("a", "b", "c"), bound=14.0)
+    test_set = TestSet("iid_test", "iid_test", "none", "iid")
+    found = scores.score_test_sets([test_set], [[outputs]], [outputs], images, plan(costs=costs))
+    predicted, labels = np.asarray(CSFS["msr"].predict(outputs)), np.asarray(outputs.labels)
+    expected = matrix[labels, predicted] * images["loss_weight"].to_numpy()
+    values = found.results.query("domain == 'all'").set_index("metric")["value"]
+    assert values["mean_cost"] == pytest.approx(expected.mean(), rel=1e-5)
+    score = np.asarray(CSFS["msr"].score(outputs))
+    assert values["aurc_cost"] == pytest.approx(float(metrics.aurc(score, expected.astype(np.float32))), rel=1e-5)
+    assert values["aurc"] == pytest.approx(float(metrics.aurc(score, predicted != labels)), rel=1e-5)
+    failed = predicted != labels
+    assert values["cost_correlation"] == pytest.approx(stats.spearmanr(score[failed], expected[failed])[0], abs=1e-4)
+
+
+def test_without_costs_there_are_no_columns_of_cost(scored):
+    _, (results, *_) = scored
+    assert set(results["metric"]) == set(scores.METRICS)
+
+
+def test_comparisons_are_with_the_baseline_and_adjusted(scored):
+    _, (_, summary, comparisons, *_) = scored
+    chosen = comparisons.query("domain == 'all' and metric == 'aurc'").set_index("csf")
+    assert list(chosen.index) == ["pe", "energy"] and set(chosen["baseline"]) == {"msr"}
+    values = summary.query("domain == 'all' and metric == 'aurc'").set_index("csf")["value"]
+    assert chosen.loc["energy", "difference"] == pytest.approx(values["energy"] - values["msr"])
+    assert chosen.loc["energy", "different"] and not chosen.loc["pe", "different"]
+    assert (chosen["p_holm"] >= chosen["p"]).all() and chosen["p_holm"].max() > chosen["p"].max() - 1e-12
+    # Scores of one prediction have one accuracy: no difference, and none is invented.
+    assert (comparisons.query("metric == 'accuracy'")["p"] == 1).all()
+
+
+def test_few_failures_are_counted_by_patient(table):
+    said = evaluation.evaluate(make(8), ("msr", "energy"))
+    failure = said.predicted[0] != said.labels
+    apart, pairs = table.assign(patient_id=[f"p{i}" for i in range(N)]), table
+    images, patients = scores.failure_counts([said], apart)[0, 0]
+    assert (images, patients) == (failure.sum(), failure.sum())  # failures are rarer than successes here
+    expected = min(pd.Series(side).groupby(pairs["patient_id"]).any().sum() for side in (failure, ~failure))
+    assert scores.failure_counts([said], pairs)[0, 1].tolist() == [failure.sum(), expected]
+
+
+def test_where_all_resamples_agree_there_is_no_interval(table):
+    outputs = make(9)
+    right = Outputs(logits=outputs.logits, labels=jnp.argmax(outputs.logits, axis=1).astype(jnp.int32))
+    test_set = TestSet("iid_test", "iid_test", "none", "iid")
+    found = scores.score_test_sets([test_set], [[right]], [right], table, plan())
+    row = found.results.query("domain == 'all' and metric == 'accuracy'").iloc[0]
+    assert row["value"] == 1 and np.isnan(row["low"]) and np.isnan(row["high"]) and row["few_failures"]
+
+
+def test_from_eight_seeds_on_there_is_an_interval_over_seeds_and_images(table):
+    test_set, seeds = TestSet("iid_test", "iid_test", "none", "iid"), tuple(range(8))
+    networks = [make(seed) for seed in seeds]
+    found = scores.score_test_sets([test_set], [networks], networks, table, plan(seeds=seeds))
+    row = found.summary.query("domain == 'all' and metric == 'aurc'").iloc[0]
+    assert row["seed_low"] < row["value"] < row["seed_high"]
+    assert row["hierarchical_high"] - row["hierarchical_low"] > row["high"] - row["low"]
+
+
+def test_with_seven_seeds_there_is_none():
+    rng = np.random.default_rng(0)
+    seven = Estimate(rng.random((7, 2)), rng.random((7, 2, 50)), rng.random((7, 2, 9)))
+    assert np.isnan(scores.hierarchical(seven).low).all()

@@ -4,7 +4,7 @@ import json
 import pandas as pd
 import pytest
 
-from sfjax.study import PRESETS, open_folder, storage, tables
+from sfjax.study import PRESETS, open_folder, storage
 from sfjax.study.config import differences
 
 TINY = PRESETS["tiny"].config
@@ -53,17 +53,3 @@ def test_foreign_folders_and_broken_configurations_are_refused(tmp_path):
 
 def test_differences_are_named_with_their_path():
     assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": None}) == ["b.c: 2 -> 3"]
-
-
-def test_markdown_marks_best_and_ties_and_escapes():
-    row = {"level": 0, "kind": "acquisition", "domain": "all", "n": 9, "metric": "aurc", "test_set": "a|b", "task": "t"}
-    summary = pd.DataFrame(
-        [
-            {**row, "csf": "msr", "value": 0.1234, "best": True, "tied": True},
-            {**row, "csf": "pe", "value": 0.13, "best": False, "tied": True},
-            {**row, "csf": "mls", "value": float("nan"), "best": False, "tied": False},
-        ]
-    )
-    text = tables.metric_table(summary, "aurc")
-    cells = [cell.strip() for cell in text.splitlines()[-1].replace(r"\|", "BAR").strip("|").split("|")]
-    assert cells == ["t", "aBARb", "acquisition", "all", "9", "**123.4**", "130.0 =", "–"]

@@ -202,7 +202,7 @@ class Panel {
     }
     return this.section("Results",
       this.results.some((row) => row.best)
-      ? "Mean over networks and its 95 % bootstrap interval. Bold: the best score of a row; =: as good as the best, for all these images can tell."
+      ? "Mean over networks and its 95 % bootstrap interval. Bold: the best score of a row; =: as good as the best, for all these images can tell. †: fewer than 30 patients with a failure, or with a success: the interval is too narrow as a rule."
       : "Mean over seeds; below it the 95 % bootstrap interval, from the lowest of any seed to the highest.",
       element("div", { class: "controls" }, field("Metric", metrics), ...boxes), this.table);
   }

@@ -36,7 +36,7 @@ function drawTable(panel) {
       ...columns.map((csf) => {
         const found = cell(row, csf);
         const classes = [found?.best ? "best" : "", csf === panel.csf ? "chosen-csf" : ""].join(" ").trim();
-        return element("td", { class: classes || null }, `${format(panel, metric, found?.value)}${found?.tied && !found.best ? " =" : ""}`,
+        return element("td", { class: classes || null }, `${format(panel, metric, found?.value)}${found?.tied && !found.best ? " =" : ""}${found?.few_failures ? " †" : ""}`,
           found?.low == null ? "" : element("span", { class: "interval" }, `${format(panel, metric, found.low)} – ${format(panel, metric, found.high)}`));
       }));
   });

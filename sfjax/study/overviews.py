@@ -1,0 +1,196 @@
+"""Guarantees, rankings, groups and costs of a run as Markdown."""
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from sfjax.study.rankings import Rankings
+from sfjax.study.scores import ALL_DOMAINS, FEW_FAILURES
+from sfjax.study.tables import SCALE, TITLES, markdown, number
+
+PROMISES: Final = {
+    "sgr": "Selective risk at most {target}, with {confidence} confidence (SGR)",
+    "ltt": "Selective risk at most {target}, with {confidence} confidence (learn then test)",
+    "crc": "Share of all images that are accepted failures at most {target}, on average (conformal risk control)",
+}
+COST_PROMISES: Final = {
+    "ltt": "Mean cost of accepted images at most {target}, with {confidence} confidence (learn then test)",
+    "crc": "Cost of accepted images, per image, at most {target}, on average (conformal risk control)",
+}
+
+
+def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
+    """Returns what became of a task's promises on every test set: a section a promise, a column a CSF.
+
+    Args:
+        guarantees: The run's.
+        task: Which.
+    """
+    of_task = guarantees[guarantees["task"] == task]
+    lines = [
+        f"# {task}: what became of the promises",
+        "",
+        "Thresholds were fitted on `cal`, one image a patient, and promise a risk on images like those. A cell is the "
+        "risk on the test set at that threshold, in brackets the share of images that are still accepted; mean over "
+        "the networks that have a threshold. **Bold**: broken, for some network: the risk's 95 % interval by patient "
+        "lies above the target (where the promise is of an average, widened by the chance of the calibration images). "
+        "`>`: the risk is above the target, and chance may explain it. `none`: no threshold keeps the promise, "
+        "for any network; `1/2`: for one of two. Corruptions: mean over levels.",
+    ]
+    for (loss, kind, _), promise in of_task.groupby(["loss", "kind", "target"], sort=False):
+        delta = float(promise["delta"].iloc[0])
+        words = (PROMISES if loss == "failure" else COST_PROMISES)[str(kind)]
+        shown = _risk(float(promise["target"].iloc[0]), str(loss))
+        lines += ["", f"## {words.format(target=shown, confidence=f'{1 - delta:.0%}')}", ""]
+        rows = []
+        for shift, images in promise.groupby("shift", sort=False):
+            first = images.iloc[0]
+            cells = [_promised(one, str(loss)) for _, one in images.groupby("csf", sort=False)]
+            rows.append([str(first["test_set"] if shift == "none" else shift), str(first["shift_kind"]), *cells])
+        lines.append(markdown(["test set", "kind", *dict.fromkeys(promise["csf"])], rows))
+    return "\n".join(lines) + "\n"
+
+
+def _promised(rows: pd.DataFrame, loss: str) -> str:
+    """Returns the cell of one CSF on one shift: all networks and levels."""
+    having = rows[rows["exists"]]
+    seeds, found = rows["seed"].nunique(), having["seed"].nunique()
+    if not found:
+        return "none"
+    risk, coverage = having["risk"].mean(), having["coverage"].mean()
+    text = f"{_risk(risk, loss)} ({coverage:.0%})" if np.isfinite(risk) else f"– ({coverage:.0%})"
+    if having["broken"].any():
+        text = f"**{text}**"
+    elif risk > having["target"].iloc[0]:
+        text = f"> {text}"
+    return text if found == seeds else f"{text} {found}/{seeds}"
+
+
+def _risk(risk: float, loss: str) -> str:
+    return f"{100 * risk:.1f} %" if loss == "failure" else f"{risk:.3g}"
+
+
+def ranking_tables(rankings: Rankings) -> str:
+    """Returns mean ranks over test sets, and whether the i.i.d. ranking holds under each shift."""
+    lines = ["# Rankings of the confidence scores", ""]
+    if not len(rankings.per_set):
+        return "\n".join([*lines, "A ranking needs two scores or more.", ""])
+    for metric in rankings.per_set["metric"].unique():
+        lines += [f"## By {TITLES[metric]}", ""]
+        if len(rankings.overall):
+            lines += _overall(rankings, metric)
+        of_sets = rankings.per_set[rankings.per_set["metric"] == metric]
+        csfs = list(dict.fromkeys(of_sets["csf"]))
+        transfer = rankings.transfer
+        transfer = transfer[transfer["metric"] == metric] if len(transfer) else transfer
+        rows = []
+        for (task, test_set), rows_of_set in of_sets.groupby(["task", "test_set"], sort=False):
+            tau = (
+                transfer[(transfer["task"] == task) & (transfer["test_set"] == test_set)] if len(transfer) else transfer
+            )
+            cells = {row.csf: f"{row.rank:.1f} ({row.p_best:.0%})" for row in rows_of_set.itertuples()}
+            rows.append([str(task), str(test_set), *(cells[csf] for csf in csfs), _tau(tau)])
+        lines += [
+            "Mean rank over resamples of the images (chance of being best), and Kendall's tau with the ranking on "
+            "i.i.d. images: 1 is the same ranking, 0 none in common, -1 the reverse.",
+            "",
+            markdown(["task", "test set", *csfs, "tau [95 %]"], rows),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _overall(rankings: Rankings, metric: str) -> list[str]:
+    chosen = rankings.overall[rankings.overall["metric"] == metric]
+    lines = []
+    for variant, rows in chosen.groupby("variant", sort=False):
+        first = rows.iloc[0]
+        groups = rankings.groups
+        if len(groups):
+            groups = groups[(groups["metric"] == metric) & (groups["variant"] == variant)]
+        told = "; ".join(f"{{{group}}}" for group in groups["csfs"]) if len(groups) else ""
+        lines += [
+            f"Blocks: {variant} ({first['blocks']}). Mean ranks that differ by less than "
+            f"{first['critical_difference']:.2f} cannot be told apart (Nemenyi, 5 %; Friedman p = "
+            f"{first['p_friedman']:.2g})" + (f": {told}." if told else "; all can."),
+            "",
+            markdown(
+                ["csf", "mean rank", "95 % over images", "chance of the best mean rank"],
+                [
+                    [str(row.csf), f"{row.mean:.2f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.p_best:.0%}"]
+                    for row in rows.sort_values("mean", kind="stable").itertuples()
+                ],
+            ),
+            "",
+        ]
+    return lines
+
+
+def _tau(rows: pd.DataFrame) -> str:
+    if not len(rows):
+        return ""
+    row = rows.iloc[0]
+    return f"{number(row['tau'], 2)} [{number(row['low'], 2)}, {number(row['high'], 2)}]"
+
+
+GROUP_METRICS: Final = ("accuracy", "aurc", "auroc_f", "silent_failure_rate", "accepted_failure_rate", "mean_cost")
+"""What the table of groups shows; the file has every metric."""
+
+
+def group_table(groups: pd.DataFrame, csf: str) -> str:
+    """Returns one CSF's results by class, subclass and other groups: a row a group, a column a metric.
+
+    Args:
+        groups: The run's.
+        csf: Which.
+    """
+    lines = [
+        f"# By group: `{csf}`",
+        "",
+        "Mean over networks with its 95 % interval. Areas are x 1000, costs per image, everything else in percent. "
+        f"`†`: fewer than {FEW_FAILURES} patients with a failure, or with a success. Every other score and metric is "
+        "in `groups.csv`.",
+    ]
+    chosen = groups[groups["csf"] == csf] if len(groups) else groups
+    if not len(chosen):
+        return "\n".join([*lines, "", "There are no groups: one class, no subclass, no `--group-columns`."]) + "\n"
+    shown = [metric for metric in GROUP_METRICS if metric in set(chosen["metric"])]
+    for (task, column), of_column in chosen.groupby(["task", "column"], sort=False):
+        rows = []
+        for (test_set, group), cells in of_column.groupby(["test_set", "group"], sort=False):
+            by_metric = {row.metric: _cell(row) for row in cells.itertuples()}
+            rows.append([str(test_set), str(group), str(cells["n"].iloc[0]), *(by_metric.get(m, "") for m in shown)])
+        lines += ["", f"## {task}, by {column}", "", markdown(["test set", str(column), "n", *shown], rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Any) -> str:
+    scale = SCALE.get(row.metric, 100.0)
+    value, low, high = (number(end * scale, 3 if scale == 1 else 1) for end in (row.value, row.low, row.high))
+    return (f"{value} [{low}, {high}]" if low != "–" else value) + (" †" if row.few_failures and value != "–" else "")
+
+
+def cost_table(summary: pd.DataFrame) -> str:
+    """Returns whether the most confident failures are the costly ones: a row a test set, a column a CSF."""
+    chosen = summary[
+        (summary["metric"] == "cost_correlation") & (summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)
+    ]
+    csfs = list(dict.fromkeys(chosen["csf"]))
+    rows = []
+    for (task, test_set), group in chosen.groupby(["task", "test_set"], sort=False):
+        cells = {row.csf: _verdict(row) for row in group.itertuples()}
+        rows.append([str(task), str(test_set), f"{group['failures'].mean():.0f}", *(cells[csf] for csf in csfs)])
+    return (
+        "# Are the most confident failures the costly ones?\n\n"
+        "Rank correlation (Spearman) of score and cost among failures, with its 95 % interval by patient. Above 0 the "
+        "most confident failures are the costly ones; **bold** where the interval says so. `–`: not defined, as where "
+        f"all failures cost the same.\n\n{markdown(['task', 'test set', 'failures', *csfs], rows)}\n"
+    )
+
+
+def _verdict(row: Any) -> str:
+    value, low, high = (number(end, 2) for end in (row.value, row.low, row.high))
+    text = f"{value} [{low}, {high}]" if low != "–" else value
+    text = f"**{text}**" if row.low > 0 else text
+    return f"{text} †" if row.few_failures and value != "–" else text
