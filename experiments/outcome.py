@@ -40,7 +40,8 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
     pages = []
     for task in tasks:
         yield f"{task.name}: embedding and figures"
-        pages.append(task_report(config, task, images=images))
+        promises = overviews.promise_cells(found["guarantees"], task.name)
+        pages.append(task_report(config, task, images=images)._replace(promises=promises))
         chart = views.risk_coverage(pages[-1].curves, title=f"{task.name}: selective risk against coverage")
         save_figure(out / "figures" / f"risk_coverage_{task.name}", chart)
     subtitle = (

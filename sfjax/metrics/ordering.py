@@ -174,6 +174,8 @@ def check_lengths(**arrays: Shaped[Array | np.ndarray, "..."] | None) -> None:
 
 
 def floating(x: Shaped[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
-    """Returns the array in float32, or in float64 where JAX works in it and the array is that already."""
+    """Returns the array in float32, or in float64 where JAX works in it and the array is that or holds no floats."""
     x = jnp.asarray(x)
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+    return x.astype(jnp.result_type(float))

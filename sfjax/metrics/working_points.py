@@ -51,10 +51,11 @@ def at_threshold(score: PerImage, loss: PerImage, threshold: Scalar, *, weight: 
     # In the score's own precision, at least float32, whether traced or not.
     xp = np if on_host(score) and on_host(threshold) else jnp
     score = np.asarray(score) if xp is np else floating(score)
-    accepted = score > xp.asarray(threshold, np.result_type(score.dtype, np.float32))
+    threshold = xp.asarray(threshold, np.result_type(score.dtype, np.float32))
+    accepted, nan = score > threshold, xp.isnan(score) | xp.isnan(threshold)
     loss = floating(loss)
     weight = jnp.ones_like(loss) if weight is None else floating(weight).astype(loss.dtype)
-    return at_threshold_of(jnp.asarray(accepted), loss, jnp.asarray(xp.isnan(score)), weight)
+    return at_threshold_of(jnp.asarray(accepted), loss, jnp.asarray(nan), weight)
 
 
 @jax.jit
@@ -80,7 +81,11 @@ def risk_at_coverage(score: PerImage, loss: PerImage, coverage: float, *, weight
         loss: Whether the image is a failure, or a cost from 0 up.
         coverage: In (0, 1].
         weight: How much each image counts; 1 if left out.
+
+    Raises:
+        ValueError: The coverage lies outside, or the lengths differ.
     """
+    _check_coverage(coverage)
     curve = risk_coverage_curve(score, loss, weight=weight)
     return jnp.asarray(curve.selective_risk)[jnp.argmax(curve.coverage >= coverage - TOLERANCE)]
 
@@ -103,7 +108,8 @@ class WorkingPoint(NamedTuple):
     Attributes:
         coverage: Accepted share.
         selective_risk: Mean loss of the accepted; NaN where nothing is.
-        threshold: The lowest accepted score; infinity where nothing is.
+        threshold: The lowest accepted score, to be compared by `>=`; infinity where nothing is. `at_threshold`, which
+            compares by `>`, does the same at `numpy.nextafter(threshold, -inf)`.
     """
 
     coverage: Float[Array, ""]
@@ -132,10 +138,12 @@ def working_point(
         weight: How much each image counts; 1 if left out.
 
     Raises:
-        ValueError: Both or none of coverage and risk are given.
+        ValueError: Both or none of coverage and risk are given, or the coverage lies outside.
     """
     if (coverage is None) == (risk is None):
         raise ValueError("A working point needs either a coverage or a risk, one of the two; got both or none.")
+    if coverage is not None:
+        _check_coverage(coverage)
     curve = risk_coverage_curve(score, loss, weight=weight)
     reached, selective = jnp.asarray(curve.coverage), jnp.asarray(curve.selective_risk)
     if coverage is not None:
@@ -152,3 +160,8 @@ def working_point(
         jnp.where(chosen.any(), selective[place], jnp.nan),
         jnp.where(jnp.isnan(undefined), jnp.nan, threshold[place]),
     )
+
+
+def _check_coverage(coverage: float) -> None:
+    if not 0 < coverage <= 1:
+        raise ValueError(f"A coverage lies in (0, 1], such as 0.8 for 80 % of the images; got {coverage}.")

@@ -29,6 +29,7 @@ class TaskReport(NamedTuple):
         thumbnails: From ids of points to images, uint8 (m, h, w, 3); None for a page without images.
         curves: As `curves_table` makes it.
         notes: Sentences below the task's views.
+        promises: What became of promises about risk (`sfjax.study.overviews.promise_cells`); may be empty.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TaskReport(NamedTuple):
     thumbnails: Callable[[Int[np.ndarray, " m"]], UInt8[np.ndarray, "m h w 3"]] | None
     curves: pd.DataFrame
     notes: tuple[str, ...] = ()
+    promises: pd.DataFrame = pd.DataFrame()
 
 
 def write_report(
@@ -110,6 +112,7 @@ def _task_page(task: TaskReport, results: pd.DataFrame) -> views.TaskPage:
         images=images,
         probabilities=probabilities,
         notes=task.notes,
+        promises=task.promises,
     )
 
 

@@ -20,6 +20,46 @@ COST_PROMISES: Final = {
 }
 
 
+def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Returns what became of a task's promises: a row a promise, test set and CSF, over networks and levels.
+
+    `text` is the risk and, in brackets, the accepted share; `state` is `none` (no threshold keeps the promise), `kept`,
+    `above` (the target, as chance may explain) or `broken`.
+
+    Args:
+        guarantees: The run's.
+        task: Which.
+    """
+    cells = []
+    for (loss, kind, _, shift), rows in guarantees[guarantees["task"] == task].groupby(
+        ["loss", "kind", "target", "shift"], sort=False
+    ):
+        first = rows.iloc[0]
+        words = (PROMISES if loss == "failure" else COST_PROMISES)[str(kind)]
+        confidence = f"{100 * (1 - float(first['delta'])):g} %"
+        about = {
+            "promise": words.format(target=_risk(float(first["target"]), str(loss)), confidence=confidence),
+            "test_set": str(first["test_set"] if shift == "none" else shift),
+            "kind": str(first["shift_kind"]),
+        }
+        for csf, of_csf in rows.groupby("csf", sort=False):
+            text, state = _promised(of_csf, str(loss))
+            cells.append({**about, "csf": str(csf), "text": text, "state": state})
+    return pd.DataFrame(cells)
+
+
+def _promised(rows: pd.DataFrame, loss: str) -> tuple[str, str]:
+    """Returns text and state of one CSF on one shift: all networks and levels."""
+    having = rows[rows["exists"]]
+    seeds, found = rows["seed"].nunique(), having["seed"].nunique()
+    if not found:
+        return "none", "none"
+    risk, coverage = having["risk"].mean(), having["coverage"].mean()
+    text = f"{_risk(risk, loss) if np.isfinite(risk) else '–'} ({100 * coverage:.0f} %)"
+    above = "above" if risk > having["target"].iloc[0] else "kept"
+    return text if found == seeds else f"{text} {found}/{seeds}", "broken" if having["broken"].any() else above
+
+
 def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
     """Returns what became of a task's promises on every test set: a section a promise, a column a CSF.
 
@@ -27,44 +67,26 @@ def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
         guarantees: The run's.
         task: Which.
     """
-    of_task = guarantees[guarantees["task"] == task]
     lines = [
         f"# {task}: what became of the promises",
         "",
         "Thresholds were fitted on `cal`, one image a patient, and promise a risk on images like those. A cell is the "
         "risk on the test set at that threshold, in brackets the share of images that are still accepted; mean over "
-        "the networks that have a threshold. **Bold**: broken, for some network: the risk's 95 % interval by patient "
-        "lies above the target (where the promise is of an average, widened by the chance of the calibration images). "
-        "`>`: the risk is above the target, and chance may explain it. `none`: no threshold keeps the promise, "
-        "for any network; `1/2`: for one of two. Corruptions: mean over levels.",
+        "the networks that have a threshold. **Bold**: broken, for some network or level: the risk's 95 % interval by "
+        "patient lies above the target (where the promise is of an average, widened by the chance of the calibration "
+        "images). `>`: the risk is above the target, and chance may explain it. `none`: no threshold keeps the "
+        "promise, for any network; `1/2`: for one of two. Corruptions: mean over levels. SGR bisects: where half of "
+        "the images cannot be shown to be safe it looks among fewer only, and with few calibration images it often "
+        "ends with none where learn then test, which tries looser thresholds too, finds one.",
     ]
-    for (loss, kind, _), promise in of_task.groupby(["loss", "kind", "target"], sort=False):
-        delta = float(promise["delta"].iloc[0])
-        words = (PROMISES if loss == "failure" else COST_PROMISES)[str(kind)]
-        shown = _risk(float(promise["target"].iloc[0]), str(loss))
-        lines += ["", f"## {words.format(target=shown, confidence=f'{1 - delta:.0%}')}", ""]
-        rows = []
-        for shift, images in promise.groupby("shift", sort=False):
-            first = images.iloc[0]
-            cells = [_promised(one, str(loss)) for _, one in images.groupby("csf", sort=False)]
-            rows.append([str(first["test_set"] if shift == "none" else shift), str(first["shift_kind"]), *cells])
-        lines.append(markdown(["test set", "kind", *dict.fromkeys(promise["csf"])], rows))
+    marks = {"broken": "**{}**", "above": "> {}", "kept": "{}", "none": "{}"}
+    for promise, cells in promise_cells(guarantees, task).groupby("promise", sort=False):
+        rows = [
+            [str(test_set), str(kind), *(marks[str(cell.state)].format(cell.text) for cell in of_set.itertuples())]
+            for (test_set, kind), of_set in cells.groupby(["test_set", "kind"], sort=False)
+        ]
+        lines += ["", f"## {promise}", "", markdown(["test set", "kind", *dict.fromkeys(cells["csf"])], rows)]
     return "\n".join(lines) + "\n"
-
-
-def _promised(rows: pd.DataFrame, loss: str) -> str:
-    """Returns the cell of one CSF on one shift: all networks and levels."""
-    having = rows[rows["exists"]]
-    seeds, found = rows["seed"].nunique(), having["seed"].nunique()
-    if not found:
-        return "none"
-    risk, coverage = having["risk"].mean(), having["coverage"].mean()
-    text = f"{_risk(risk, loss)} ({coverage:.0%})" if np.isfinite(risk) else f"– ({coverage:.0%})"
-    if having["broken"].any():
-        text = f"**{text}**"
-    elif risk > having["target"].iloc[0]:
-        text = f"> {text}"
-    return text if found == seeds else f"{text} {found}/{seeds}"
 
 
 def _risk(risk: float, loss: str) -> str:
@@ -89,7 +111,7 @@ def ranking_tables(rankings: Rankings) -> str:
             tau = (
                 transfer[(transfer["task"] == task) & (transfer["test_set"] == test_set)] if len(transfer) else transfer
             )
-            cells = {row.csf: f"{row.rank:.1f} ({row.p_best:.0%})" for row in rows_of_set.itertuples()}
+            cells = {row.csf: _ranked(row) for row in rows_of_set.itertuples()}
             rows.append([str(task), str(test_set), *(cells[csf] for csf in csfs), _tau(tau)])
         lines += [
             "Mean rank over resamples of the images (chance of being best), and Kendall's tau with the ranking on "
@@ -118,13 +140,21 @@ def _overall(rankings: Rankings, metric: str) -> list[str]:
             markdown(
                 ["csf", "mean rank", "95 % over images", "chance of the best mean rank"],
                 [
-                    [str(row.csf), f"{row.mean:.2f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.p_best:.0%}"]
+                    [str(row.csf), f"{row.mean:.2f}", f"[{row.low:.2f}, {row.high:.2f}]", _percent(row.p_best)]
                     for row in rows.sort_values("mean", kind="stable").itertuples()
                 ],
             ),
             "",
         ]
     return lines
+
+
+def _ranked(row: Any) -> str:
+    return f"{row.rank:.1f} ({_percent(row.p_best)})"
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _tau(rows: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ from sfjax.views.curves import risk_coverage
 from sfjax.views.inline import without
 from sfjax.views.latent import in_radii, latent_3d
 from sfjax.views.results import metric_titles, summarize
-from sfjax.views.tables import SOURCE, check_curves, check_points, csf_names, require
+from sfjax.views.tables import SOURCE, check_curves, check_points, check_promises, csf_names, require
 from sfjax.views.thumbnails import PREFIX
 
 
@@ -42,6 +42,7 @@ class TaskPage(NamedTuple):
         images: Thumbnails as WebP data URIs, by id; may lack some or all.
         probabilities: The csfs whose confidence is a probability; that of others is a rank.
         notes: Sentences below the task's views.
+        promises: What became of promises about risk, as `sfjax.views.tables.check_promises` wants it; may be empty.
     """
 
     name: str
@@ -52,6 +53,7 @@ class TaskPage(NamedTuple):
     images: Mapping[int, str]
     probabilities: frozenset[str]
     notes: tuple[str, ...]
+    promises: pd.DataFrame = pd.DataFrame()
 
 
 def page(tasks: Sequence[TaskPage], *, title: str, subtitle: str) -> str:
@@ -111,6 +113,7 @@ def _task(task: TaskPage) -> dict[str, Any]:
         "curves": _columns(curves),
         "results": _columns(results),
         "metrics": metric_titles(results["metric"].unique().tolist()),
+        "promises": _columns(check_promises(task.promises)),
         "notes": list(task.notes),
         "latent": without(latent_3d(points, linked=True, title=f"Latent space of {task.name}").to_dict(), "sf_points"),
         "riskCoverage": without(risk_coverage(curves, linked=True).to_dict(), "sf_curves"),
@@ -163,7 +166,9 @@ def _policy(*scripts: str) -> str:
 
 def _script() -> str:
     """Returns the page's own script: its parts in order of use, in a scope of their own."""
-    parts = "\n".join(_asset(f"{name}.js") for name in ("elements", "galleries", "results", "panel", "page"))
+    parts = "\n".join(
+        _asset(f"{name}.js") for name in ("elements", "galleries", "results", "promises", "panel", "page")
+    )
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 

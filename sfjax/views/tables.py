@@ -15,6 +15,8 @@ POINTS: Final = ("id", "test_set", "kind", "domain", "subclass", "label", "x", "
 POINTS_PER_CSF: Final = ("predicted", "correct", "confidence")
 CURVES: Final = ("csf", "test_set", "kind", "coverage", "selective_risk", "low", "high")
 RESULTS: Final = ("test_set", "shift", "kind", "level", "domain", "csf", "metric", "value", "low", "high", "n")
+PROMISES: Final = ("promise", "test_set", "kind", "csf", "text", "state")
+PROMISE_STATES: Final = ("none", "kept", "above", "broken")
 MAX_POINTS: Final = 50_000
 SOURCE: Final = "iid"
 """The kind of test set that is like the training set; every other kind is a target."""
@@ -83,6 +85,25 @@ def check_results(results: pd.DataFrame) -> pd.DataFrame:
     require("results", results, RESULTS)
     extra = [name for name in ("seeds", "best", "tied", "few_failures") if name in results.columns]
     return results[[*RESULTS, *extra]].reset_index(drop=True)
+
+
+def check_promises(promises: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of what became of promises about risk; it may be empty.
+
+    Args:
+        promises: Columns `PROMISES`: a row a promise, test set and csf; `text` is what the cell says, `state` one of
+            `PROMISE_STATES`.
+
+    Raises:
+        ValueError: A column is missing, or a state is none of these.
+    """
+    if not len(promises):
+        return pd.DataFrame(columns=pd.Index(PROMISES))
+    require("promises", promises, PROMISES)
+    unknown = sorted(set(promises["state"]) - set(PROMISE_STATES))
+    if unknown:
+        raise ValueError(f"The state of a promise is one of {', '.join(PROMISE_STATES)}; got {', '.join(unknown)}.")
+    return promises[list(PROMISES)].reset_index(drop=True)
 
 
 def require(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:

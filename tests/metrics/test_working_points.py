@@ -55,6 +55,7 @@ def test_costs_and_weights_at_a_threshold():
     score, cost, weight = np.array([3, 2, np.nan]), np.array([1, 0, np.nan]), np.array([1, 1, 0])
     same(at_threshold(score, cost, 2, weight=weight), (0.5, 1, 0.5))
     assert np.isnan(at_threshold(score, np.zeros(3), 2)).all()
+    assert np.isnan(at_threshold(SCORE, LOSS, np.nan)).all()
     assert np.isnan(at_threshold(score[:2], cost[:2], 2, weight=np.zeros(2))).all()
     assert np.isnan(at_threshold(score[:2], -cost[:2], 2)).all()
 
@@ -171,3 +172,18 @@ def test_points_are_the_best_of_the_curve(seed):
         same(point.coverage, (weight * kept).sum() / weight.sum())
         if kept.any():
             same(point.selective_risk, (weight * loss * kept).sum() / (weight * kept).sum())
+
+
+@pytest.mark.parametrize("coverage", [0.0, -0.1, 1.5, float("nan")])
+def test_a_coverage_that_is_none_is_refused(coverage):
+    score, failure = jnp.array([2.0, 1.0]), jnp.array([False, True])
+    for function in (risk_at_coverage, lambda *x: working_point(x[0], x[1], coverage=x[2])):
+        with pytest.raises(ValueError, match=r"lies in \(0, 1\]"):
+            function(score, failure, coverage)
+
+
+def test_the_threshold_of_a_working_point_is_met_just_below():
+    score, failure = np.array([3.0, 2.0, 2.0, 1.0], np.float32), np.array([False, False, True, True])
+    point = working_point(score, failure, coverage=0.75)
+    below = np.nextafter(np.float32(point.threshold), np.float32(-np.inf))
+    assert float(at_threshold(score, failure, below).coverage) == float(point.coverage) == 0.75

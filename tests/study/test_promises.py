@@ -128,7 +128,7 @@ def test_the_table_says_kept_broken_and_none():
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| i"]
     lines += [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| a"]
     assert lines == [
-        ["iid_test", "iid", "2.0 % (50%) 1/2", "none"],
-        ["acq_x", "acquisition", "**30.0 % (50%)**", "> 6.0 % (50%)"],
+        ["iid_test", "iid", "2.0 % (50 %) 1/2", "none"],
+        ["acq_x", "acquisition", "**30.0 % (50 %)**", "> 6.0 % (50 %)"],
     ]
-    assert "at most 5.0 %, with 95% confidence" in text
+    assert "at most 5.0 %, with 95 % confidence" in text

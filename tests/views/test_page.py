@@ -12,10 +12,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from view_tables import CSFS, make_curves, make_points, make_results
 
 from sfjax.views import TaskPage, page, thumbnails
+from sfjax.views.tables import check_promises
 
 EVIL = "<img src=x onerror=window.hacked=1>"
 
@@ -37,7 +39,19 @@ def make_task(
         images=dict(zip(points["id"].tolist(), pictures, strict=True)) if images else {},
         probabilities=frozenset({"msr"}),
         notes=(f"A note {EVIL}",),
+        promises=make_promises(),
     )
+
+
+def make_promises() -> pd.DataFrame:
+    cells = {"msr": ("2.0 % (80 %)", "kept"), "pe": ("none", "none")}, {"msr": ("30.0 % (70 %)", "broken")}
+    rows = [
+        {"promise": promise, "test_set": test_set, "kind": kind, "csf": csf, "text": text, "state": state}
+        for promise in ("At most 5 %", f"At most {EVIL}")
+        for (test_set, kind), of_set in zip((("iid_test", "iid"), ("acq", "acquisition")), cells, strict=True)
+        for csf, (text, state) in of_set.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 class Parsed(HTMLParser):
@@ -117,6 +131,14 @@ def test_what_a_page_cannot_show_is_refused():
         page([make_task()._replace(points=make_points())], title="t", subtitle="")
     with pytest.raises(ValueError, match="WebP"):
         page([make_task()._replace(images={3: 'x"><b>'})], title="t", subtitle="")
+
+
+def test_promises_may_be_missing_and_their_states_are_known():
+    assert len(check_promises(pd.DataFrame())) == 0
+    with pytest.raises(ValueError, match="one of none, kept, above, broken; got maybe"):
+        check_promises(make_promises().assign(state="maybe"))
+    with pytest.raises(ValueError, match="lacks the columns text"):
+        check_promises(make_promises().drop(columns="text"))
 
 
 # ---- In a browser ---------------------------------------------------------------------------------------------------
@@ -256,10 +278,19 @@ def test_the_page_in_a_browser(browser):
     titles = [title.text for title in browser.driver.find_elements("css selector", "#panel-0 .rows h3")]
     assert titles == ["iid_test", "rare_kind"]
     assert "%" in browser.one("#panel-0 .cards .card .facts").text  # a rank, for a score without a probability
-    cells = browser.one("#panel-0 tbody tr").text
+    cells = browser.one("#panel-0 [aria-label=Results] tbody tr").text
     assert "50.0" in cells and "45.0 – 150.0" in cells
     Select(browser.one("#panel-0 section:last-of-type select")).select_by_value("accuracy")
-    assert "20.0" in browser.one("#panel-0 tbody tr").text
+    assert "20.0" in browser.one("#panel-0 [aria-label=Results] tbody tr").text
+
+    # A promise is chosen, and its table says what became of it; text of the data stays text.
+    table = browser.one("#panel-0 [aria-label=Promises]")
+    assert [row.text for row in table.find_elements("tag name", "tr")] == [
+        "test set kind msr pe", "iid_test iid 2.0 % (80 %) ✓ none", "acq acquisition 30.0 % (70 %) ✗"
+    ]  # fmt: skip
+    section = "#panel-0 section:has([aria-label=Promises])"
+    Select(browser.one(f"{section} select")).select_by_value(f"At most {EVIL}")
+    assert EVIL in table.find_element("tag name", "caption").get_attribute("textContent")
 
     # Dark, the other task, and names that would be code.
     browser.one("#theme").click()

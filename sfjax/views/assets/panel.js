@@ -120,7 +120,7 @@ class Panel {
     this.root.replaceChildren(
       element("div", { class: "toolbar" }, field("Confidence score", csfs), field("Test set", sets)),
       this.tiles,
-      this.latentSection(), this.failureSection(), this.clusterSection(), this.curveSection(), this.resultSection(),
+      this.latentSection(), this.failureSection(), this.clusterSection(), this.curveSection(), ...promiseSection(this), this.resultSection(),
       element("ul", { class: "notes" }, ...task.notes.map((note) => element("li", {}, note))),
     );
     this.showChosen(null);
