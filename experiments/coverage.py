@@ -69,7 +69,7 @@ def simulate(arguments: Arguments, n: int, error: float) -> pd.DataFrame:
     rows = []
     for start in range(0, arguments.simulations, AT_ONCE):
         drawn = []
-        for _ in range(AT_ONCE):
+        for _ in range(min(AT_ONCE, arguments.simulations - start)):
             failure = rng.random(n) < error
             drawn.append(metrics.scored(rng.standard_normal(n) - arguments.separation * failure, failure))
         images = jax.tree.map(lambda *fields: jnp.stack(fields), *drawn)
@@ -90,6 +90,9 @@ def simulate(arguments: Arguments, n: int, error: float) -> pd.DataFrame:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the simulation and prints its table; returns the exit status."""
     wanted = tyro.cli(Arguments, args=arguments, prog="python -m experiments.coverage", description=__doc__)
+    if min(wanted.sizes) < 2 or not all(0 < error < 1 for error in wanted.errors) or wanted.simulations < 1:
+        print("sizes are at least 2, errors lie between 0 and 1, and simulations are at least 1.", file=sys.stderr)
+        return 2
     cells = []
     for n in wanted.sizes:
         for error in wanted.errors:

@@ -58,11 +58,16 @@ def texts(
 ) -> Iterator[tuple[str, str]]:
     """Yields the run's tables for people: file name and text."""
     summary, comparisons = found["summary"], found["comparisons"]
-    for metric in dict.fromkeys(summary["metric"]):
+    for metric in dict.fromkeys(summary["metric"][summary["metric"] != "cost_correlation"]):
         yield f"{metric}.md", tables.metric_table(summary, comparisons, metric)
         yield f"{metric}.tex", tables.latex_table(summary, comparisons, metric)
     for task in tasks:
         yield f"{task.name}.md", tables.detail_table(summary, task.name)
+        yield f"seeds_{task.name}.md", overviews.seed_table(summary, task.name)
+        if len(comparisons):
+            yield f"comparisons_{task.name}.md", overviews.comparison_table(comparisons, task.name)
+            legend, cells = overviews.comparison_legend(comparisons), overviews.comparison_cells(comparisons, task.name)
+            yield f"comparisons_{task.name}.tex", tables.tabular(task.name, legend, *cells)
         yield f"guarantees_{task.name}.md", overviews.guarantee_table(found["guarantees"], task.name)
     yield "ranks.md", overviews.ranking_tables(ranks)
     yield "groups.md", overviews.group_table(found["groups"], study.baseline(config.csfs))

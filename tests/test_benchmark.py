@@ -60,6 +60,8 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     guarantees = pd.read_csv(undisturbed / "guarantees.csv")
     assert set(guarantees["kind"]) == {"sgr", "ltt", "crc"} and set(guarantees["test_set"]) == set(results["test_set"])
     assert set(pd.read_csv(undisturbed / "groups.csv")["column"]) == {"label", "subclass"}
+    for file in ("tables/comparisons_dermoscopy.md", "tables/comparisons_dermoscopy.tex", "tables/seeds_dermoscopy.md"):
+        assert (undisturbed / file).stat().st_size > 500, file
     for file in ("tables/aurc.tex", "tables/ranks.md", "tables/groups.md", "tables/guarantees_dermoscopy.md"):
         assert (undisturbed / file).stat().st_size > 500, file
     assert not (undisturbed / "tables" / "costs.md").exists()
@@ -149,6 +151,10 @@ def test_without_a_preset_it_is_quick():
         (["tiny", "--manifest", "nowhere.csv"], "nowhere.csv"),
         (["tiny", "--cost-matrix", "nowhere.csv"], "nowhere.csv"),
         (["tiny", "--target-risks", "1.5"], "target_risks must lie between 0 and 1; got 1.5"),
+        (["tiny", "--target-risks", "0.1", "0.1"], "must not name one risk twice"),
+        (["quick", "--cost-matrix", "costs.csv"], "Choose one with --tasks"),
+        (["tiny", "--group-columns", "patient_id"], "would name images or patients"),
+        (["tiny", "--group-columns", "nonsense"], "no column nonsense to group by"),
     ],
 )
 def test_errors_are_sentences(command, words, tmp_path, capsys):
@@ -191,6 +197,12 @@ def test_failures_with_costs(manifest, tmp_path, capsys):
     assert set(pd.read_csv(tmp_path / "run" / "groups.csv")["column"]) >= {"sex", "label"}
     assert "in cost" in (tmp_path / "run" / "tables" / "aurc_cost.md").read_text()
     assert "costly" in (tmp_path / "run" / "tables" / "costs.md").read_text()
+    costs.write_text(costs.read_text().replace("20", "30"))
+    assert benchmark.main(command) == 2
+    assert "what failures cost" in capsys.readouterr().err
+    costs.write_text(costs.read_text().replace("30", "0").replace(",1", ",0"))
+    assert benchmark.main([*command, "--out", str(tmp_path / "other")]) == 2
+    assert "no failure costs anything" in " ".join(capsys.readouterr().err.split())
 
 
 OWN = ["--epochs", "1", "--corruptions", "elastic", "--levels", "3", "--no-report-images"]

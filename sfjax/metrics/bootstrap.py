@@ -38,7 +38,7 @@ def resample_weights(
     References:
         Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 8.
     """
-    number, slots = _patients(groups)
+    number, slots = _patients(groups, num_resamples)
     return _all_counts(key, number, slots, num_resamples)[:, jnp.asarray(groups)]
 
 
@@ -72,8 +72,12 @@ def bootstrap(
         padding: So many images at the end of the images' own order are not there.
 
     Raises:
-        ValueError: Codes and padding that are not as many as the images.
+        ValueError: Codes and padding that are not as many as the images, codes with gaps, no resamples, or a metric
+            of no such name.
     """
+    unknown = [] if isinstance(metrics, Mapping) else [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise ValueError(f"There is no metric {', '.join(unknown)}. There are {', '.join(METRICS)}.")
     table = tuple((metrics if isinstance(metrics, Mapping) else {name: METRICS[name] for name in metrics}).items())
     n = len(groups)
     if images.failure.ndim != 2 or images.failure.shape[1] != n + padding:
@@ -81,7 +85,7 @@ def bootstrap(
             f"The bootstrap reads CSFs stacked on a first axis, of as many images as codes and padding, {n + padding}; "
             f"got {images.failure.shape}."
         )
-    number, slots = _patients(groups)
+    number, slots = _patients(groups, num_resamples)
     codes = jnp.concatenate([jnp.asarray(groups, jnp.int32), jnp.full(padding, slots, jnp.int32)])
     at_once = max(VALUES_AT_ONCE // ((n + padding) * images.failure.shape[0]), 1)
     value, resamples = _resampled(key, images, codes, number, table, num_resamples, slots, min(at_once, 64))
@@ -94,8 +98,16 @@ def bootstrap(
     return {name: Estimate(*(part[name].astype(np.float64) for part in found)) for name, _ in table}
 
 
-def _patients(groups: Int[Array | np.ndarray, " n"]) -> tuple[Int[Array, ""], int]:
-    number = int(np.max(groups)) + 1
+def _patients(groups: Int[Array | np.ndarray, " n"], num_resamples: int) -> tuple[Int[Array, ""], int]:
+    codes = np.unique(np.asarray(groups))
+    if codes.dtype.kind not in "iu" or not len(codes) or not np.array_equal(codes, np.arange(len(codes))):
+        raise ValueError(
+            f"Patients are coded by integers from 0 without gaps; got {codes[:5].tolist()}... of {codes.dtype}. "
+            "numpy.unique(column, return_inverse=True)[1] makes such codes."
+        )
+    if num_resamples < 1:
+        raise ValueError(f"A bootstrap needs resamples, 1000 as a rule; got {num_resamples}.")
+    number = len(codes)
     return jnp.asarray(number, jnp.int32), -(-number // SLOTS) * SLOTS
 
 

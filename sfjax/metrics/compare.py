@@ -50,7 +50,7 @@ class SeedInterval(NamedTuple):
     high: Float[np.ndarray, "*shape"]
 
 
-def compare(estimates: Estimate, baseline: int, *, level: float = 0.95, method: Method = "bca") -> Comparison:
+def compare(estimates: Estimate, baseline: int, *, level: float = 0.95, method: Method = "percentile") -> Comparison:
     """Returns the paired difference of every CSF from the baseline, with the p-values of one family.
 
     Of rates with few failures, `bca` errs more often than it says: where two equal CSFs differ on 10, 20 or 40 images,

@@ -44,9 +44,10 @@ def by_group(metric: Callable[..., Any], group: PerImage, num_groups: int) -> Ca
         [0.125, nan, 0.125]
     """
 
-    if jnp.issubdtype(jnp.asarray(group).dtype, jnp.inexact):
+    kind = group.dtype
+    if not (jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.bool_)):
         raise ValueError(
-            f"Groups are integers from 0 below {num_groups}; got {jnp.asarray(group).dtype}. "
+            f"Groups are integers from 0 below {num_groups}; got {kind}. "
             "numpy.unique(column, return_inverse=True) makes such codes of names."
         )
     code = jnp.asarray(group, jnp.int32)

@@ -69,6 +69,7 @@ def interval(estimate: Estimate, *, level: float = 0.95, method: Method = "bca")
     """
     if not 0 < level < 1:
         raise ValueError(f"The level of an interval must lie between 0 and 1; got {level}.")
+    _check_method(method)
     resamples, count, undefined = _defined(estimate)
     normal = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
     levels = ndtr(normal)
@@ -92,6 +93,7 @@ def p_value(estimate: Estimate, *, null: float = 0.0, method: Method = "bca") ->
         null: The value that is tested.
         method: As of `interval`.
     """
+    _check_method(method)
     resamples, count, undefined = _defined(estimate)
     below, equal = ((compare(resamples, null) & np.isfinite(resamples)).sum(-1) for compare in (np.less, np.equal))
     share = (below + equal / 2 + 0.5) / (count + 1)
@@ -120,6 +122,11 @@ def accelerations(influence: Float[np.ndarray, "*shape g"]) -> Float[np.ndarray,
     scaled = centered / np.where(largest > 0, largest, 1)  # so that no power underflows
     second, third = (scaled**2).sum(-1), (scaled**3).sum(-1)
     return np.where(second > 0, third / (6 * np.where(second > 0, second, 1) ** 1.5), 0)
+
+
+def _check_method(method: str) -> None:
+    if method not in ("percentile", "bca"):
+        raise ValueError(f"An interval is made by percentile or bca; got {method!r}.")
 
 
 def _defined(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -189,7 +189,8 @@ def tau_interval(one: Float[np.ndarray, "s r"], other: Float[np.ndarray, "..."],
 
     Args:
         one: A metric on resamples of a test set, one row a CSF.
-        other: The same on as many resamples of another test set, drawn independently of the first's.
+        other: The same on as many resamples of another test set, drawn as the images were: apart, or together
+            where both are of the same images.
         level: Chance that the interval aims at.
 
     Raises:

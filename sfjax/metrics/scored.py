@@ -117,11 +117,14 @@ class Metric(NamedTuple):
         higher_is_better: Its direction.
         smooth: Whether its derivative with respect to the weights says how it answers to them. That of a metric with a
             quantile in it misses that the quantile moves.
+        biased: Whether resamples lie to one side of the value, as those of a sum of absolute gaps lie above it. Then
+            their quantiles are no interval: in a simulation at an ECE of 1.5 % none of 120 held the truth.
     """
 
     value: Callable[[Scored, Float[Array, " n"]], Float[Array, ""]]
     higher_is_better: bool = False
     smooth: bool = True
+    biased: bool = False
 
 
 def _balanced_accuracy(images: Scored, weight: Float[Array, " n"]) -> Float[Array, ""]:
@@ -161,7 +164,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         "balanced_accuracy": Metric(_balanced_accuracy, higher_is_better=True),
         "nll": Metric(lambda x, w: mean_of_images(x.nll, w)),
         "brier": Metric(lambda x, w: mean_of_images(x.brier, w)),
-        "ece": Metric(_ece),
+        "ece": Metric(_ece, biased=True),
         "aurc": Metric(lambda x, w: aurc_of(x.ordering, x.failure, w)),
         "eaurc": Metric(_eaurc),
         "augrc": Metric(lambda x, w: augrc_of(x.ordering, x.failure, w)),

@@ -144,6 +144,8 @@ def working_point(
         raise ValueError("A working point needs either a coverage or a risk, one of the two; got both or none.")
     if coverage is not None:
         _check_coverage(coverage)
+    if risk is not None and not risk >= 0:
+        raise ValueError(f"A risk is at least 0, such as 0.05 for 5 %; got {risk}.")
     curve = risk_coverage_curve(score, loss, weight=weight)
     reached, selective = jnp.asarray(curve.coverage), jnp.asarray(curve.selective_risk)
     if coverage is not None:

@@ -1,8 +1,8 @@
 """The benchmark: its configuration, its units of work and its tables."""
 
 from sfjax.study.config import PRESETS, Config, ManifestConfig, Preset
+from sfjax.study.evidence import baseline
 from sfjax.study.run import TABLES, Task, collect, collect_resamples, load_tasks, num_resamples, run
-from sfjax.study.scores import baseline
 from sfjax.study.storage import open_folder
 from sfjax.study.tasks import TestSet, task_names
 

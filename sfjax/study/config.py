@@ -192,6 +192,15 @@ def check(config: Config) -> None:
         outside = [value for value in values if not 0 < value < 1]
         if outside:
             raise ValueError(f"{name} must lie between 0 and 1; got {', '.join(map(str, outside))}.")
+    if len(set(config.target_risks)) < len(config.target_risks):
+        raise ValueError(f"target_risks must not name one risk twice; got {', '.join(map(str, config.target_risks))}.")
+    of_one_task = {"cost_matrix": config.cost_matrix, "group_columns": config.data.group_columns}
+    alone = [name for name, value in of_one_task.items() if value]
+    if alone and config.data.manifest is None and len(config.tasks) > 1:
+        raise ValueError(
+            f"{' and '.join(alone)} speak of the classes or columns of one task; got the tasks "
+            f"{', '.join(config.tasks)}. Choose one with --tasks."
+        )
     if config.max_loss_weight is not None and not config.max_loss_weight > 0:
         raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
     recipe = config.recipe

@@ -112,8 +112,9 @@ class FailureCosts(NamedTuple):
             images: What the CSFs say.
         """
         failure = images.predicted != images.labels
-        cost = np.where(failure, loss_weight, 0.0)
+        # In float64, so that the largest cost is the bound and not its neighbor.
+        cost = np.where(failure, np.asarray(loss_weight, np.float64), 0.0)
         if self.matrix is not None:
             place = {name: i for i, name in enumerate(self.classes)}
             cost = cost * self.matrix[np.array([place[name] for name in labels])[None, :], images.predicted]
-        return cost.astype(np.float32)
+        return cost

@@ -5,9 +5,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from sfjax.study.evidence import FEW_DISCORDANT, FEW_FAILURES
 from sfjax.study.rankings import Rankings
-from sfjax.study.scores import ALL_DOMAINS, FEW_FAILURES
-from sfjax.study.tables import SCALE, TITLES, markdown, number
+from sfjax.study.scores import ALL_DOMAINS
+from sfjax.study.tables import SCALE, TITLES, markdown, number, with_interval
 
 PROMISES: Final = {
     "sgr": "Selective risk at most {target}, with {confidence} confidence (SGR)",
@@ -15,8 +16,10 @@ PROMISES: Final = {
     "crc": "Share of all images that are accepted failures at most {target}, on average (conformal risk control)",
 }
 COST_PROMISES: Final = {
-    "ltt": "Mean cost of accepted images at most {target}, with {confidence} confidence (learn then test)",
-    "crc": "Cost of accepted images, per image, at most {target}, on average (conformal risk control)",
+    "ltt": "Mean cost of accepted images at most {target} ({share} of the largest cost), with {confidence} confidence "
+    "(learn then test)",
+    "crc": "Cost of accepted images, per image, at most {target} ({share} of the largest cost), on average (conformal "
+    "risk control)",
 }
 
 
@@ -30,15 +33,20 @@ def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
         guarantees: The run's.
         task: Which.
     """
+    of_task = guarantees[guarantees["task"] == task]
+    of_task = of_task.assign(number=of_task.groupby(["loss", "kind", "target"], sort=False).ngroup())
     cells = []
-    for (loss, kind, _, shift), rows in guarantees[guarantees["task"] == task].groupby(
-        ["loss", "kind", "target", "shift"], sort=False
-    ):
+    for (place, loss, kind, shift), rows in of_task.groupby(["number", "loss", "kind", "shift"], sort=False):
         first = rows.iloc[0]
         words = (PROMISES if loss == "failure" else COST_PROMISES)[str(kind)]
         confidence = f"{100 * (1 - float(first['delta'])):g} %"
         about = {
-            "promise": words.format(target=_risk(float(first["target"]), str(loss)), confidence=confidence),
+            "number": place,
+            "promise": words.format(
+                target=_risk(float(first["target"]), str(loss)),
+                share=f"{100 * float(first['target_share']):g} %",
+                confidence=confidence,
+            ),
             "test_set": str(first["test_set"] if shift == "none" else shift),
             "kind": str(first["shift_kind"]),
         }
@@ -56,8 +64,10 @@ def _promised(rows: pd.DataFrame, loss: str) -> tuple[str, str]:
         return "none", "none"
     risk, coverage = having["risk"].mean(), having["coverage"].mean()
     text = f"{_risk(risk, loss) if np.isfinite(risk) else '–'} ({100 * coverage:.0f} %)"
-    above = "above" if risk > having["target"].iloc[0] else "kept"
-    return text if found == seeds else f"{text} {found}/{seeds}", "broken" if having["broken"].any() else above
+    state = "kept"
+    if risk > having["target"].iloc[0]:
+        state = "broken" if having["broken"].any() else "above"
+    return text if found == seeds else f"{text} {found}/{seeds}", state
 
 
 def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
@@ -71,16 +81,16 @@ def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
         f"# {task}: what became of the promises",
         "",
         "Thresholds were fitted on `cal`, one image a patient, and promise a risk on images like those. A cell is the "
-        "risk on the test set at that threshold, in brackets the share of images that are still accepted; mean over "
-        "the networks that have a threshold. **Bold**: broken, for some network or level: the risk's 95 % interval by "
-        "patient lies above the target (where the promise is of an average, widened by the chance of the calibration "
-        "images). `>`: the risk is above the target, and chance may explain it. `none`: no threshold keeps the "
-        "promise, for any network; `1/2`: for one of two. Corruptions: mean over levels. SGR bisects: where half of "
-        "the images cannot be shown to be safe it looks among fewer only, and with few calibration images it often "
-        "ends with none where learn then test, which tries looser thresholds too, finds one.",
+        "risk on the test set at that threshold, in brackets the share that is still accepted, every patient counting "
+        "once; mean over the networks that have a threshold. **Bold**: broken: the risk is above the target and, for "
+        "some network or level, its whole 95 % interval by patient is (where the promise is of an average, widened by "
+        "the chance of the calibration images). `>`: above the target, and chance may explain it. `none`: no threshold "
+        "keeps the promise, for any network; `1/2`: for one of two. Corruptions: mean over levels. SGR bisects: where "
+        "half of the images cannot be shown to be safe it looks among fewer only, and with few calibration images it "
+        "often ends with none where learn then test, which tries looser thresholds too, finds one.",
     ]
     marks = {"broken": "**{}**", "above": "> {}", "kept": "{}", "none": "{}"}
-    for promise, cells in promise_cells(guarantees, task).groupby("promise", sort=False):
+    for (promise, _), cells in promise_cells(guarantees, task).groupby(["promise", "number"], sort=False):
         rows = [
             [str(test_set), str(kind), *(marks[str(cell.state)].format(cell.text) for cell in of_set.itertuples())]
             for (test_set, kind), of_set in cells.groupby(["test_set", "kind"], sort=False)
@@ -90,7 +100,12 @@ def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
 
 
 def _risk(risk: float, loss: str) -> str:
-    return f"{100 * risk:.1f} %" if loss == "failure" else f"{risk:.3g}"
+    return f"{_short(100 * risk)} %" if loss == "failure" else _short(risk)
+
+
+def _short(value: float) -> str:
+    """Returns a number with one decimal, or with three digits where that would hide it."""
+    return f"{value:.1f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
 
 
 def ranking_tables(rankings: Rankings) -> str:
@@ -189,16 +204,103 @@ def group_table(groups: pd.DataFrame, csf: str) -> str:
     for (task, column), of_column in chosen.groupby(["task", "column"], sort=False):
         rows = []
         for (test_set, group), cells in of_column.groupby(["test_set", "group"], sort=False):
-            by_metric = {row.metric: _cell(row) for row in cells.itertuples()}
+            by_metric = {
+                row.metric: with_interval(row, SCALE.get(str(row.metric), 100.0)) for row in cells.itertuples()
+            }
             rows.append([str(test_set), str(group), str(cells["n"].iloc[0]), *(by_metric.get(m, "") for m in shown)])
         lines += ["", f"## {task}, by {column}", "", markdown(["test set", str(column), "n", *shown], rows)]
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: Any) -> str:
+COMPARED: Final = (
+    *("aurc", "augrc", "auroc_f", "silent_failure_rate", "accepted_failure_rate"),
+    *("aurc_cost", "accepted_cost"),
+)
+"""What the tables of comparisons and of seeds show; the files have every metric."""
+
+
+def comparison_cells(comparisons: pd.DataFrame, task: str) -> tuple[list[str], list[list[str]]]:
+    """Returns head and rows of a task's paired differences from the baseline: a row a metric and test set.
+
+    Args:
+        comparisons: The run's.
+        task: Which.
+    """
+    chosen = comparisons[
+        (comparisons["task"] == task) & (comparisons["level"] == 0) & (comparisons["domain"] == ALL_DOMAINS)
+    ]
+    csfs = list(dict.fromkeys(chosen["csf"]))
+    rows = []
+    for metric in (name for name in COMPARED if name in set(chosen["metric"])):
+        for test_set, of_set in chosen[chosen["metric"] == metric].groupby("test_set", sort=False):
+            first = of_set.iloc[0]
+            cells = {row.csf: _difference(row) for row in of_set.itertuples()}
+            rows.append(
+                [TITLES[metric], str(test_set), first["kind"], str(first["n"]), *(cells.get(c, "") for c in csfs)]
+            )
+    return ["metric", "test set", "kind", "n", *csfs], rows
+
+
+def comparison_table(comparisons: pd.DataFrame, task: str) -> str:
+    """Returns a task's paired differences from the baseline as Markdown."""
+    head, rows = comparison_cells(comparisons, task)
+    return f"# {task}: differences from the baseline\n\n{comparison_legend(comparisons)}\n\n{markdown(head, rows)}\n"
+
+
+def comparison_legend(comparisons: pd.DataFrame) -> str:
+    """Returns what a cell of the comparisons says."""
+    return (
+        f"Score less `{comparisons['baseline'].iloc[0]}` on the same images, mean over networks, with the 95 % "
+        "interval of the paired difference by patient, in the metric's unit; `p` after Holm's adjustment over the row. "
+        f"**Bold**: different at 5 % (of rates only where the two disagree on {FEW_DISCORDANT} patients or more)."
+    )
+
+
+def _difference(row: Any) -> str:
     scale = SCALE.get(row.metric, 100.0)
-    value, low, high = (number(end * scale, 3 if scale == 1 else 1) for end in (row.value, row.low, row.high))
-    return (f"{value} [{low}, {high}]" if low != "–" else value) + (" †" if row.few_failures and value != "–" else "")
+    value, low, high = (number(end * scale, 3 if scale == 1 else 1) for end in (row.difference, row.low, row.high))
+    if low == "–":
+        return value
+    p = "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+    text = f"{value} [{low}, {high}], p {p}"
+    return f"**{text}**" if row.different else text
+
+
+def seed_table(summary: pd.DataFrame, task: str) -> str:
+    """Returns how far networks of other seeds may lie: a row a metric and test set, a column a CSF.
+
+    Args:
+        summary: The run's.
+        task: Which.
+    """
+    chosen = summary[(summary["task"] == task) & (summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)]
+    csfs = list(dict.fromkeys(chosen["csf"]))
+    rows = []
+    for metric in ("accuracy", *(name for name in COMPARED if name in set(chosen["metric"]))):
+        for test_set, of_set in chosen[chosen["metric"] == metric].groupby("test_set", sort=False):
+            cells = {row.csf: _over_seeds(row) for row in of_set.itertuples()}
+            rows.append([TITLES[metric], str(test_set), *(cells.get(csf, "") for csf in csfs)])
+    return (
+        f"# {task}: over {chosen['seeds'].iloc[0]} seeds\n\n"
+        "Mean over networks; `images`: its 95 % interval over images, for these networks; `seeds`: Student's t "
+        "interval over networks, for these images. The wider one says what is worth more of. `both`: over other "
+        "networks and images at once, from 8 seeds on; with fewer, seeds drawn anew are too alike to tell.\n\n"
+        + markdown(["metric", "test set", *csfs], rows)
+        + "\n"
+    )
+
+
+def _over_seeds(row: Any) -> str:
+    scale = SCALE.get(row.metric, 100.0)
+    text = number(row.value * scale, 3 if scale == 1 else 1)
+    for name, *ends in (
+        ("images", row.low, row.high),
+        ("seeds", row.seed_low, row.seed_high),
+        ("both", row.hierarchical_low, row.hierarchical_high),
+    ):
+        low, high = (number(end * scale, 3 if scale == 1 else 1) for end in ends)
+        text += f"; {name} [{low}, {high}]" if low != "–" else ""
+    return text
 
 
 def cost_table(summary: pd.DataFrame) -> str:

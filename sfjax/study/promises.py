@@ -35,6 +35,7 @@ class Promise(NamedTuple):
         csf: Its place among the CSFs.
         loss: `failure` or `cost`.
         guarantee: Threshold and target.
+        share: The target as a share of the largest loss.
         noise: Standard error of its risk by the chance of the calibration images, where the promise leaves that open:
             conformal risk control promises a mean over calibration sets. Else 0.
     """
@@ -43,6 +44,7 @@ class Promise(NamedTuple):
     csf: int
     loss: str
     guarantee: Guarantee
+    share: float
     noise: float
 
 
@@ -83,7 +85,7 @@ def make_promises(
                     for one in _fit(score, lost, candidates[i], target, delta, bound):
                         accepted = np.where(score > one.threshold, lost, 0.0)
                         noise = float(accepted.std() / np.sqrt(one.n)) if one.kind == "crc" else 0.0
-                        promises.append(Promise(network, i, loss, one, noise))
+                        promises.append(Promise(network, i, loss, one, target, noise))
     return promises
 
 
@@ -91,7 +93,7 @@ def _losses(images: Evaluated, table: pd.DataFrame, plan: Plan) -> dict[tuple[st
     """Returns by name and bound the loss of each image, a row a CSF; a failure's bound is known to be 1."""
     found: dict[tuple[str, float | None], np.ndarray] = {("failure", None): images.predicted != images.labels}
     if plan.costs is not None:
-        weights = table["loss_weight"].to_numpy(np.float32)
+        weights = table["loss_weight"].to_numpy(np.float64)
         found["cost", plan.costs.bound] = plan.costs.of(table["label"].to_numpy(str), weights, images)
     return found
 
@@ -111,8 +113,10 @@ def keep_promises(
 ) -> pd.DataFrame:
     """Returns a row a promise: coverage and risk that its threshold has on a test set, with intervals by patient.
 
-    `kept` is where the risk is at most the target; `broken` where the chance of the images does not explain that it is
-    above: the lower end of its 95 % interval is, widened by `Promise.noise`.
+    Every patient counts the same, however many images there are of one: the promise is of one image a patient.
+
+    `kept` is where the risk is at most the target, empty where nothing is promised or accepted; `broken` where chance
+    does not explain that it is above: the lower end of its 95 % interval is, widened by `Promise.noise`.
 
     Args:
         promises: From `make_promises`.
@@ -123,7 +127,9 @@ def keep_promises(
     """
     key = keys.stream(plan.key, test_set.split, ALL_DOMAINS)
     weights = np.asarray(metrics.resample_weights(key, patient_groups(table), plan.resamples))
-    weights = np.concatenate([np.ones((1, len(table)), np.float32), weights])
+    # Every patient counts once, as in calibration: an image of ten of one patient counts a tenth.
+    patients = patient_groups(table)
+    weights = np.concatenate([np.ones((1, len(table)), np.float32), weights]) / np.bincount(patients)[patients]
     evaluated = {seed: evaluate(one, plan.csfs) for seed, one in zip(plan.seeds, outputs, strict=True)}
     losses = {
         seed: {name: loss for (name, _), loss in _losses(one, table, plan).items()} for seed, one in evaluated.items()
@@ -146,7 +152,7 @@ def _rows(
     risks: dict[str, np.ndarray],
     plan: Plan,
 ) -> Iterator[dict[str, object]]:
-    for j, (seed, csf, loss, promised, noise) in enumerate(promises):
+    for j, (seed, csf, loss, promised, share, noise) in enumerate(promises):
         risk, *resampled = risks[KINDS[promised.kind]][:, j]
         low, high, _ = metrics.interval(
             Estimate(np.asarray(risk), np.asarray(resampled), np.zeros(1)), method="percentile"
@@ -157,6 +163,7 @@ def _rows(
             "kind": promised.kind,
             "loss": loss,
             "target": promised.target,
+            "target_share": share,
             "delta": promised.delta,
             "threshold": promised.threshold,
             "exists": promised.exists,
@@ -172,6 +179,7 @@ def _rows(
             "risk": float(risk),
             "low": float(low),
             "high": float(high),
-            "kept": bool(risk <= promised.target) or not promised.exists,
+            # Nothing is kept where nothing is promised, or nothing is accepted.
+            "kept": bool(risk <= promised.target) if promised.exists and np.isfinite(risk) else None,
             "broken": bool(risk - np.hypot(risk - low, SIGMAS * noise) > promised.target),
         }

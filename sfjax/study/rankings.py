@@ -16,6 +16,8 @@ from sfjax.study.scores import ALL_DOMAINS
 
 VARIANTS: Final = {"task x shift": ("task", "test_set"), "task": ("task",)}
 """What a block is."""
+DIGITS: Final = 6
+"""Decimals of the values that are ranked: scores of one order differ by rounding, which is no difference."""
 
 
 class Rankings(NamedTuple):
@@ -58,15 +60,17 @@ def rankings(
         higher = metrics.METRICS[metric].higher_is_better
         for (task, test_set), rows in chosen.groupby(["task", "test_set"], sort=False):
             about = {"task": task, "test_set": test_set, "kind": rows["kind"].iloc[0], "metric": metric}
-            drawn = resamples[str(task)][f"{test_set}.{metric}"]
+            drawn = np.round(resamples[str(task)][f"{test_set}.{metric}"], DIGITS)
             found = metrics.rank_distribution(drawn, higher_is_better=higher)
             for i, csf in enumerate(csfs):
                 place = {"rank": found.mean[i], "low": found.low[i], "high": found.high[i], "p_best": found.best[i]}
                 tables["per_set"].append({**about, "csf": csf, **place})
             if rows["kind"].iloc[0] != "iid":
                 iid = chosen[(chosen["task"] == task) & (chosen["kind"] == "iid")]
-                values = [one.set_index("csf")["value"].reindex(list(csfs)).to_numpy() for one in (iid, rows)]
-                tau = metrics.tau_interval(resamples[str(task)][f"iid_test.{metric}"], drawn)
+                values = [
+                    one.set_index("csf")["value"].reindex(list(csfs)).to_numpy().round(DIGITS) for one in (iid, rows)
+                ]
+                tau = metrics.tau_interval(np.round(resamples[str(task)][f"iid_test.{metric}"], DIGITS), drawn)
                 here = {"tau": float(metrics.kendall_tau(*values)), "low": float(tau.low), "high": float(tau.high)}
                 tables["transfer"].append({**about, **here})
         for variant, block in VARIANTS.items():
@@ -93,7 +97,7 @@ def _add_overall(
         return
     # First the images as they are, then each resample: its ranks on every test set, and their mean in every block.
     drawn = [resamples[task][f"{test_set}.{metric}"].T for task, test_set in names.itertuples(index=False)]
-    values = np.concatenate([wide.to_numpy()[:, None], np.stack(drawn)], axis=1)
+    values = np.round(np.concatenate([wide.to_numpy()[:, None], np.stack(drawn)], axis=1), DIGITS)
     ranked = metrics.ranks(values, higher_is_better=higher)
     of_blocks = np.stack([ranked[of_block == one].mean(axis=0) for one in range(of_block.max() + 1)])
     of_blocks = metrics.ranks(of_blocks, higher_is_better=False)

@@ -28,6 +28,8 @@ from sfjax.training import initial_state, train
 from sfjax.training.checkpoints import Checkpoints
 
 METHOD = "cross_entropy"
+IDENTIFYING = frozenset({"row", "image_path", "image_id", "sha256", "patient_id", "patient"})
+MOST_GROUPS = 50
 KEPT_COLUMNS = frozenset(
     ("row", "image_id", "label", "label_index", "split", "domain", "subclass", "shift_kind", "loss_weight")
 )
@@ -62,19 +64,14 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
     for name in task_names(config):
         dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
         costs, group_columns = load_costs(config, dataset), config.data.group_columns
-        missing = [column for column in group_columns if column not in dataset.table]
-        if missing:
-            raise ValueError(
-                f"The images of {name} have no column {', '.join(missing)} to group by; "
-                f"there are {', '.join(dataset.table.columns)}."
-            )
+        check_groups(name, dataset.table, group_columns)
         task_folder = folder / name
-        path, digest = task_folder / "images.parquet", digest_of(dataset.table)
+        path, digest = task_folder / "images.parquet", digest_of(dataset.table, costs)
         if path.exists():
             if (task_folder / "images.sha256").read_text(encoding="utf-8").strip() != digest:
                 raise ValueError(
-                    f"The images of {name}, or what the manifest says of them, are not those that the run in {folder} "
-                    "was begun with. Choose another --out for the new ones."
+                    f"The images of {name}, what the manifest says of them or what failures cost are not what the run "
+                    f"in {folder} was begun with. Choose another --out for the new ones."
                 )
         else:
             storage.write_text(task_folder / "images.sha256", digest + "\n")
@@ -93,17 +90,22 @@ def load_costs(config: Config, dataset: Dataset) -> FailureCosts | None:
     weighted = bool((weights != 1).any())
     if config.cost_matrix is None and not weighted:
         return None
-    if weighted and (config.max_loss_weight is None or weights.max() > config.max_loss_weight):
-        found = "none is given" if config.max_loss_weight is None else f"{config.max_loss_weight:g} is below it"
+    stated = config.max_loss_weight
+    if weighted and not (stated is not None and weights.max() <= stated < np.inf):
+        found = "none is given" if stated is None else f"{stated:g} is none, or below that"
         raise ValueError(
             f"Loss weights go up to {weights.max():g}, and guarantees about cost need a bound on them that was stated "
             f"beforehand; {found}. Give --max-loss-weight, the largest weight that any image can have."
         )
-    most = config.max_loss_weight if weighted and config.max_loss_weight is not None else 1.0
+    most = stated if weighted and stated is not None else 1.0
     if config.cost_matrix is None:
         return FailureCosts(None, (), most)
     labels = sorted(set(dataset.table["label"]))
     matrix, classes = read_costs(config.cost_matrix, dataset.classes, labels)
+    if not matrix.max() > 0:
+        raise ValueError(
+            f"In {config.cost_matrix.name} no failure costs anything. Give those that matter a cost above 0."
+        )
     return FailureCosts(matrix, tuple(classes), float(matrix.max()) * most)
 
 
@@ -118,9 +120,32 @@ def shareable(table: pd.DataFrame, group_columns: Sequence[str] = ()) -> pd.Data
     return table[kept].assign(patient=patient_groups(table))
 
 
-def digest_of(table: pd.DataFrame) -> str:
-    """Returns the SHA-256 of a data set's whole table, but for the rows' numbers, which may move in the manifest."""
-    return hashlib.sha256(table.drop(columns=["row", "image_path"]).to_csv(index=False).encode()).hexdigest()
+def digest_of(table: pd.DataFrame, costs: FailureCosts | None = None) -> str:
+    """Returns the SHA-256 of a data set's whole table, but for the rows' numbers, which may move, and of its costs."""
+    text = table.drop(columns=["row", "image_path"]).to_csv(index=False)
+    if costs is not None and costs.matrix is not None:
+        text += f"{costs.classes} {costs.matrix.tolist()}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_groups(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raises ValueError if a column to group by is missing, names images or patients, or has too many values."""
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(
+            f"The images of {name} have no column {', '.join(missing)} to group by; "
+            f"there are {', '.join(table.columns)}."
+        )
+    naming = sorted(IDENTIFYING.intersection(columns))
+    if naming:
+        raise ValueError(f"Results by {', '.join(naming)} would name images or patients. Group by another column.")
+    for column in columns:
+        values = table[column].nunique()
+        if values > MOST_GROUPS:
+            raise ValueError(
+                f"The column {column} of {name} has {values} values; results are told apart by {MOST_GROUPS} at most. "
+                "Put them into fewer groups in the manifest, such as ages into decades."
+            )
 
 
 def run(config: Config, task: Task) -> Iterator[tuple[str, float]]:

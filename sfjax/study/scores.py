@@ -19,6 +19,7 @@ from sfjax.data import patient_groups
 from sfjax.metrics import Estimate
 from sfjax.outputs import Outputs
 from sfjax.study.evaluation import Evaluated, FailureCosts, evaluate, padded_length, thresholds
+from sfjax.study.evidence import EVENT, FEW_DISCORDANT, FEW_FAILURES, Evidence, baseline, evidence
 from sfjax.study.tasks import TestSet
 
 METRICS: Final = (
@@ -41,11 +42,10 @@ COST_METRICS: Final = ("mean_cost", "aurc_cost", "augrc_cost", "silent_cost", "a
 """Added where failures have costs."""
 OF_PROBABILITY: Final = frozenset({"nll", "brier", "ece", "silent_failure_rate", "silent_cost"})
 """Metrics of a probability: only CSFs that have one have a row."""
+RATES: Final = ("accuracy", "silent_failure_rate", "accepted_failure_rate")
+"""Metrics that are shares of the images on which something happens."""
 RANKED: Final = ("aurc", "augrc", "aurc_cost", "augrc_cost")
 """Metrics that CSFs are ranked by."""
-FEW_FAILURES: Final = 30
-"""Below so many patients with a failure, or with a success, intervals are too narrow: rows are marked."""
-BASELINE: Final = "msr"
 ALL_DOMAINS: Final = "all"
 
 
@@ -100,11 +100,6 @@ class Plan(NamedTuple):
         return METRICS + (() if self.costs is None else COST_METRICS)
 
 
-def baseline(csfs: Sequence[str]) -> str:
-    """Returns the CSF that the others are compared with: `msr`, or the first where it is not among them."""
-    return BASELINE if BASELINE in csfs else csfs[0]
-
-
 def score_test_sets(
     test_sets: Sequence[TestSet],
     outputs: Sequence[Sequence[Outputs]],
@@ -131,26 +126,29 @@ def score_test_sets(
             _estimates([one.take(part.rows) for one in per_seed], accepted_above, images, part, test_sets[0], plan)
             for per_seed in evaluated
         ]
-        few = [failure_counts([one.take(part.rows) for one in per_seed], images) for per_seed in evaluated]
-        sets = list(zip(test_sets, of_sets, few, strict=True))
+        seen = [
+            evidence([one.take(part.rows) for one in per_seed], accepted_above, images, plan.csfs)
+            for per_seed in evaluated
+        ]
+        sets = list(zip(test_sets, of_sets, seen, strict=True))
         about = {"n": len(images)}
         if part.column != "domain":
-            for test_set, estimates, failing in sets:
+            for test_set, estimates, counts in sets:
                 place = {**_about(test_set), "column": part.column, "group": part.value, **about}
-                rows["groups"] += [{**place, **row} for row in _summary(estimates, failing, plan)]
+                rows["groups"] += [{**place, **row} for row in _summary(estimates, counts, plan)]
             continue
         about = {"domain": part.value, **about}
-        for test_set, estimates, failing in sets:
-            for row in _per_network(estimates, failing, plan):
+        for test_set, estimates, counts in sets:
+            for row in _per_network(estimates, counts, plan):
                 rows["results"].append({**_about(test_set), **about, **row})
         if len(sets) > 1:
             mean = {name: metrics.mean([one[name] for one in of_sets]) for name in plan.metrics}
             whole = TestSet(test_sets[0].shift, test_sets[0].split, test_sets[0].shift, test_sets[0].kind)
-            sets.append((whole, mean, np.mean(few, axis=0)))
-        for test_set, estimates, failing in sets:
+            sets.append((whole, mean, jax.tree.map(lambda *some: np.mean(some, axis=0), *seen)))
+        for test_set, estimates, counts in sets:
             place = {**_about(test_set), **about}
-            rows["summary"] += [{**place, **row} for row in _summary(estimates, failing, plan)]
-            rows["comparisons"] += [{**place, **row} for row in _comparisons(estimates, plan)]
+            rows["summary"] += [{**place, **row} for row in _summary(estimates, counts, plan)]
+            rows["comparisons"] += [{**place, **row} for row in comparisons(estimates, counts, plan)]
             if part.value == ALL_DOMAINS:
                 for name in set(RANKED) & set(plan.metrics):
                     resamples[f"{test_set.name}.{name}"] = estimates[name].resamples.mean(0).astype(np.float32)
@@ -192,7 +190,7 @@ def _estimates(
     """Returns every metric of every network and CSF on some images; all of them from one set of resamples."""
     n = len(images)
     padding = padded_length(n) - n
-    weights = images["loss_weight"].to_numpy(np.float32)
+    weights = images["loss_weight"].to_numpy(np.float64)
     arranged = []
     for one, above in zip(per_seed, accepted_above, strict=True):
         costs = None if plan.costs is None else plan.costs.of(images["label"].to_numpy(str), weights, one)
@@ -227,16 +225,6 @@ def _estimates(
     return {name: Estimate(*(field.reshape(*shape, *field.shape[1:]) for field in one)) for name, one in found.items()}
 
 
-def failure_counts(per_seed: Sequence[Evaluated], images: pd.DataFrame) -> np.ndarray:
-    """Returns for each network and CSF the number of images that fail, and of patients of the rarer outcome."""
-    patients = patient_groups(images)
-
-    def counts(failure: np.ndarray) -> tuple[int, int]:
-        return int(failure.sum()), min(len(np.unique(patients[failure])), len(np.unique(patients[~failure])))
-
-    return np.array([[counts(row != one.labels) for row in one.predicted] for one in per_seed], float)
-
-
 def _about(test_set: TestSet) -> dict[str, str | int]:
     return {"test_set": test_set.name, "shift": test_set.shift, "kind": test_set.kind, "level": test_set.level}
 
@@ -245,9 +233,10 @@ def _applies(metric: str, csf: str) -> bool:
     return metric not in OF_PROBABILITY or CSFS[csf].probability is not None
 
 
-def _per_network(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Iterator[dict[str, object]]:
+def _per_network(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dict[str, object]]:
     for name in plan.metrics:
-        low, high, undefined = _interval(estimates[name])
+        low, high, undefined = _interval(name, estimates[name], counts)
+        rarer = counts.rarer[EVENT.get(name, "failure")]
         for k, seed in enumerate(plan.seeds):
             for i, csf in enumerate(plan.csfs):
                 if _applies(name, csf):
@@ -259,16 +248,17 @@ def _per_network(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Itera
                         "low": float(low[k, i]),
                         "high": float(high[k, i]),
                         "undefined": float(undefined[k, i]),
-                        "failures": int(failing[k, i, 0]),
-                        "few_failures": bool(failing[k, i, 1] < FEW_FAILURES),
+                        "failures": int(counts.failures[k, i]),
+                        "few_failures": bool(rarer[k, i] < FEW_FAILURES),
                     }
 
 
-def _summary(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Iterator[dict[str, object]]:
+def _summary(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dict[str, object]]:
     """Yields a row a CSF and metric: the mean over networks with its intervals, and how it compares in its row."""
     for name in plan.metrics:
         mean = metrics.mean([estimates[name].at(k) for k in range(len(plan.seeds))])
-        low, high, undefined = _interval(mean)
+        low, high, undefined = _interval(name, mean, counts)
+        rarer = counts.rarer[EVENT.get(name, "failure")]
         seeds = metrics.seed_interval(estimates[name].value)
         both = hierarchical(estimates[name])
         candidates = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf)]
@@ -281,8 +271,8 @@ def _summary(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Iterator[
                 "low": float(low[i]),
                 "high": float(high[i]),
                 "undefined": float(undefined[i]),
-                "failures": float(failing[:, i, 0].mean()),
-                "few_failures": bool(failing[:, i, 1].min() < FEW_FAILURES),
+                "failures": float(counts.failures[:, i].mean()),
+                "few_failures": bool(rarer[:, i].min() < FEW_FAILURES),
                 "lowest_seed": float(estimates[name].value[:, i].min()),
                 "highest_seed": float(estimates[name].value[:, i].max()),
                 "seed_sd": float(seeds.sd[i]),
@@ -296,11 +286,20 @@ def _summary(estimates: Estimates, failing: np.ndarray, plan: Plan) -> Iterator[
             }
 
 
-def _interval(estimate: Estimate) -> metrics.Interval:
-    """Returns the BCa interval, and none where all resamples are equal: it would claim to be certain."""
+def _interval(name: str, estimate: Estimate, counts: Evidence) -> metrics.Interval:
+    """Returns the BCa interval; none of a biased metric, nor where all resamples agree: it would claim to be certain.
+
+    But of a rate that is 0 or 1, it is Clopper and Pearson's of as many patients: how far off 0 it may well be.
+    """
     low, high, undefined = metrics.interval(estimate)
-    wide = high > low
-    return metrics.Interval(np.where(wide, low, np.nan), np.where(wide, high, np.nan), undefined)
+    given = (high > low) & (not metrics.METRICS[name].biased)
+    low, high = np.where(given, low, np.nan), np.where(given, high, np.nan)
+    if name in RATES:
+        tail = 0.025 ** (1 / counts.patients)
+        never, always = ~given & (estimate.value == 0), ~given & (estimate.value == 1)
+        low = np.where(never, 0.0, np.where(always, tail, low))
+        high = np.where(never, 1 - tail, np.where(always, 1.0, high))
+    return metrics.Interval(low, high, undefined)
 
 
 def hierarchical(estimate: Estimate) -> metrics.Interval:
@@ -313,8 +312,8 @@ def hierarchical(estimate: Estimate) -> metrics.Interval:
 
 def _best(mean: Estimate, candidates: Sequence[int], metric: str) -> tuple[int | None, set[int]]:
     """Returns the best CSF of a row and those whose paired difference from it may be 0, itself among them."""
-    if metric == "cost_correlation":
-        return None, set()  # neither direction is a merit of a CSF alone
+    if metric == "cost_correlation" or metrics.METRICS[metric].biased:
+        return None, set()  # no direction is a merit, or resamples say nothing about ties
     sign = -1 if metrics.METRICS[metric].higher_is_better else 1
     # Rounded, so that the last bit does not choose among equals: then the first one named is the best.
     defined = [i for i in candidates if np.isfinite(mean.value[i])]
@@ -326,9 +325,12 @@ def _best(mean: Estimate, candidates: Sequence[int], metric: str) -> tuple[int |
     return best, {i for i in defined if i == best or low[i] <= 0 <= high[i]}
 
 
-def _comparisons(estimates: Estimates, plan: Plan) -> Iterator[dict[str, object]]:
+def comparisons(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dict[str, object]]:
     """Yields the paired difference of each CSF from the baseline, Holm over the CSFs of a metric."""
     for name in plan.metrics:
+        if metrics.METRICS[name].biased:
+            continue
+        event = EVENT.get(name, "failure")
         chosen = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf)]
         held_against = plan.csfs.index(baseline(plan.csfs))
         if len(chosen) < 2 or held_against not in chosen:
@@ -339,10 +341,15 @@ def _comparisons(estimates: Estimates, plan: Plan) -> Iterator[dict[str, object]
         compared = metrics.compare(mean, place_of_baseline, method="percentile")
         for place, i in enumerate(chosen):
             if place != place_of_baseline:
+                discordant = float(counts.discordant[event][:, i].mean())
+                too_few = (name in RATES or name in EVENT) and discordant < FEW_DISCORDANT
                 yield {
                     "metric": name,
                     "csf": plan.csfs[i],
                     "baseline": plan.csfs[held_against],
                     **{field: values[place].item() for field, values in compared._asdict().items()},
+                    "different": bool(compared.different[place]) and not too_few,
+                    "discordant": discordant,
+                    "few_failures": bool(counts.rarer[event][:, [i, held_against]].min() < FEW_FAILURES),
                     "resamples": plan.resamples,
                 }

@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from sfjax.metrics import METRICS
-from sfjax.study.scores import ALL_DOMAINS, FEW_FAILURES
+from sfjax.metrics import METRICS, UNDEFINED_ALLOWED
+from sfjax.study.evidence import FEW_DISCORDANT, FEW_FAILURES
+from sfjax.study.scores import ALL_DOMAINS
 
 SCALE: Final = {
     **dict.fromkeys(("aurc", "eaurc", "augrc", "augrc_balanced", "aurc_cost", "augrc_cost"), 1000.0),
@@ -35,16 +36,18 @@ TITLES: Final = {
     "augrc_cost": "AUGRC x 1000, in cost",
     "silent_cost": "Cost of silent failures, per image",
     "accepted_cost": "Cost of accepted failures, per image",
-    "cost_correlation": "Are the most confident failures the costly ones? Rank correlation of score, cost",
 }
 LEGEND: Final = (
     "Mean over networks (seeds). **Bold**: best of the row. `=`: a statistical tie with it: the 95 % interval of the "
     "paired difference, from one set of resamples by patient for all scores, holds 0. Corruptions: mean over levels. "
-    f"`†`: fewer than {FEW_FAILURES} patients with a failure, or with a success: intervals are too narrow as a rule."
+    f"`†`: fewer than {FEW_FAILURES} patients with a failure (a silent or accepted one where those are counted), or "
+    "without: intervals are too narrow as a rule. `?`: not defined in more than 5 % of resamples, so that nothing is "
+    "said about ties."
 )
 AGAINST_BASELINE: Final = (
     " `▲` better and `▼` worse than `{baseline}`: paired difference, p at most 5 % after Holm's adjustment over the "
-    "row, which speaks of all scores at once and so is stricter than the ties."
+    "row, which speaks of all scores at once and so is stricter than the ties; of rates only where the two disagree "
+    f"on {FEW_DISCORDANT} patients or more."
 )
 _LATEX: Final = str.maketrans(
     {
@@ -72,8 +75,6 @@ def metric_table(summary: pd.DataFrame, comparisons: pd.DataFrame, metric: str) 
     head, rows = _cells(summary, comparisons, metric)
     better = "higher" if METRICS[metric].higher_is_better else "lower"
     direction = f"{better} is better"
-    if metric == "cost_correlation":
-        direction = "above 0: the most confident failures are the costly ones"
     legend = LEGEND + (AGAINST_BASELINE.format(baseline=comparisons["baseline"].iloc[0]) if len(comparisons) else "")
     return f"## {TITLES[metric]} ({direction})\n\n{legend}\n\n{markdown(head, rows)}\n"
 
@@ -82,11 +83,15 @@ def latex_table(summary: pd.DataFrame, comparisons: pd.DataFrame, metric: str) -
     """Returns the same table for a paper, to be read in with the package booktabs."""
     head, rows = _cells(summary, comparisons, metric)
     legend = LEGEND + (AGAINST_BASELINE.format(baseline=comparisons["baseline"].iloc[0]) if len(comparisons) else "")
-    columns = "llll r " + "r" * (len(head) - 5)
+    return tabular(TITLES[metric], legend, head, rows)
+
+
+def tabular(title: str, legend: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table in LaTeX, its title and legend as comments; the text of cells is escaped."""
     lines = [
         "% needs \\usepackage{booktabs}",
-        *(f"% {line}" for line in (TITLES[metric], legend.replace("**", "").replace("`", ""))),
-        f"\\begin{{tabular}}{{{columns}}}",
+        *(f"% {line}" for line in (title, legend.replace("**", "").replace("`", ""))),
+        f"\\begin{{tabular}}{{{'l' * 4}{'r' * (len(head) - 4)}}}",
         "\\toprule",
         " & ".join(latex(cell) for cell in head) + " \\\\",
         "\\midrule",
@@ -103,7 +108,7 @@ def _cells(summary: pd.DataFrame, comparisons: pd.DataFrame, metric: str) -> tup
     csfs = list(dict.fromkeys(chosen["csf"]))
     higher = METRICS[metric].higher_is_better
     verdicts = {}
-    if len(comparisons) and metric != "cost_correlation":
+    if len(comparisons):
         found = comparisons[(comparisons["metric"] == metric) & (comparisons["level"] == 0) & comparisons["different"]]
         verdicts = {
             (*place, csf): " ▲" if (difference > 0) == higher else " ▼"
@@ -130,7 +135,8 @@ def detail_table(summary: pd.DataFrame, task: str) -> str:
         "",
         "Mean over networks with its 95 % bootstrap interval over images (by patient where patients are known). "
         "Areas are x 1000, everything else in percent but for `nll` (nats) and costs. "
-        f"`†`: fewer than {FEW_FAILURES} patients with a failure, or with a success: intervals too narrow as a rule.",
+        f"`†`: fewer than {FEW_FAILURES} patients with a failure (a silent or accepted one where those are counted), "
+        "or without: intervals too narrow as a rule.",
     ]
     for (test_set, domain), group in chosen.groupby(["test_set", "domain"], sort=False):
         first = group.iloc[0]
@@ -144,7 +150,7 @@ def detail_table(summary: pd.DataFrame, task: str) -> str:
         ]
         rows = []
         for csf, of_csf in group.groupby("csf", sort=False):
-            cells = {row.metric: _with_interval(row, SCALE.get(str(row.metric), 100.0)) for row in of_csf.itertuples()}
+            cells = {row.metric: with_interval(row, SCALE.get(str(row.metric), 100.0)) for row in of_csf.itertuples()}
             rows.append([str(csf), *(cells.get(metric, "") for metric in metrics)])
         lines.append(markdown(["csf", *metrics], rows))
     return "\n".join(lines) + "\n"
@@ -176,10 +182,13 @@ def _marked(row: Any, scale: float) -> str:
         text = f"**{text}**"
     elif row.tied:
         text = f"{text} ="
+    elif row.undefined > UNDEFINED_ALLOWED and text != "–":
+        text = f"{text} ?"
     return f"{text} †" if row.few_failures and text != "–" else text
 
 
-def _with_interval(row: Any, scale: float) -> str:
+def with_interval(row: Any, scale: float) -> str:
+    """Returns the value of a row of the summary with its interval and mark."""
     value, low, high = (number(getattr(row, name) * scale, _digits(scale)) for name in ("value", "low", "high"))
     text = f"{value} [{low}, {high}]" if low != "–" else value
     return f"{text} †" if row.few_failures and text != "–" else text

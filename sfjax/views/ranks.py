@@ -129,7 +129,7 @@ def check_groups(groups: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
                 f"{len(inside)}. Take its span from the mean ranks of the same table."
             )
         first, last = int(inside["row"].min()), int(inside["row"].max())
-        taken = {bar["lane"] for bar in bars if bar["variant"] == str(variant) and bar["last"] >= first}
+        taken = {bar["lane"] for bar in bars if bar["variant"] == str(variant) and bar["last"] >= first - 1}
         lane = next(lane for lane in range(len(groups)) if lane not in taken)
         bars.append({"variant": str(variant), "panel": int(rows["panel"].iloc[0]), "group": str(group),
                      "start": start, "end": end, "first": first, "last": last, "lane": lane})  # fmt: skip

@@ -10,6 +10,7 @@ from sfjax.csf import CSFS
 from sfjax.metrics import Estimate
 from sfjax.outputs import Outputs
 from sfjax.study import evaluation, scores
+from sfjax.study.evidence import Evidence, evidence
 from sfjax.study.tasks import TestSet
 
 N, C = 90, 3
@@ -174,23 +175,71 @@ def test_comparisons_are_with_the_baseline_and_adjusted(scored):
     assert (comparisons.query("metric == 'accuracy'")["p"] == 1).all()
 
 
-def test_few_failures_are_counted_by_patient(table):
+def test_evidence_counts_patients_of_each_event(table):
     said = evaluation.evaluate(make(8), ("msr", "energy"))
     failure = said.predicted[0] != said.labels
-    apart, pairs = table.assign(patient_id=[f"p{i}" for i in range(N)]), table
-    images, patients = scores.failure_counts([said], apart)[0, 0]
-    assert (images, patients) == (failure.sum(), failure.sum())  # failures are rarer than successes here
-    expected = min(pd.Series(side).groupby(pairs["patient_id"]).any().sum() for side in (failure, ~failure))
-    assert scores.failure_counts([said], pairs)[0, 1].tolist() == [failure.sum(), expected]
+    apart, above = table.assign(patient_id=[f"p{i}" for i in range(N)]), [np.array([1.0, 2.0])]
+    found = evidence([said], above, apart, ("msr", "energy"))
+    assert found.failures[0].tolist() == [failure.sum()] * 2 and found.patients == N
+    assert found.rarer["failure"][0, 0] == failure.sum()  # failures are rarer than successes here
+    assert found.rarer["silent"][0].tolist() == [(failure & (said.probability[0] > 0.9)).sum(), 0]
+    accepted = [failure & (said.score[0] > 1), failure & (said.score[1] > 2)]
+    assert found.rarer["accepted"][0].tolist() == [event.sum() for event in accepted]
+    assert found.discordant["accepted"][0].tolist() == [0, (accepted[0] != accepted[1]).sum()]
+    in_pairs = evidence([said], above, table, ("msr", "energy"))
+    of_patients = pd.Series(accepted[0] != accepted[1]).groupby(table["patient_id"]).any().sum()
+    assert in_pairs.discordant["accepted"][0, 1] == of_patients and in_pairs.patients == N // 2
 
 
-def test_where_all_resamples_agree_there_is_no_interval(table):
+def test_fewer_than_thirty_are_marked(table):
+    for count, few in ((29, True), (30, False)):
+        outputs = make(8)
+        predicted = jnp.argmax(outputs.logits, axis=1).astype(jnp.int32)
+        labels = jnp.where(jnp.arange(N) < count, (predicted + 1) % C, predicted)
+        apart = table.assign(patient_id=[f"p{i}" for i in range(N)])
+        test_set = TestSet("iid_test", "iid_test", "none", "iid")
+        networks = [Outputs(logits=outputs.logits, labels=labels)]
+        found = scores.score_test_sets([test_set], [networks], networks, apart, plan())
+        rows = found.summary.query("domain == 'all'").set_index("metric")
+        assert rows.loc["aurc", "few_failures"] == few and rows.loc["aurc", "failures"] == count
+        assert rows.loc["silent_failure_rate", "few_failures"]  # there are fewer of those
+
+
+def test_a_difference_of_rates_needs_ten_patients_who_tell_the_scores_apart():
+    estimate = Estimate(np.array([[0.5, 0.4]]), np.tile([[[0.5], [0.4]]], (1, 1, 2000)), np.ones((1, 2, 3)))
+    estimate = estimate._replace(resamples=estimate.resamples + np.linspace(0, 1e-3, 2000) * np.array([[[0], [1]]]))
+    found = {}
+    for discordant in (9, 10):
+        counts = Evidence(
+            failures=np.full((1, 2), 50),
+            rarer=dict.fromkeys(("failure", "silent", "accepted"), np.full((1, 2), 50)),
+            discordant=dict.fromkeys(("failure", "silent", "accepted"), np.array([[0, discordant]])),
+            patients=np.asarray(500),
+        )
+        estimates = dict.fromkeys(scores.METRICS, estimate)
+        rows = scores.comparisons(estimates, counts, plan(csfs=("msr", "mcd_msr"), resamples=2000))
+        found[discordant] = {row["metric"]: row["different"] for row in rows}
+    assert not found[9]["accepted_failure_rate"] and found[10]["accepted_failure_rate"]
+    assert found[9]["aurc"] and "ece" not in found[9]
+
+
+def test_where_all_resamples_agree_there_is_no_interval_but_of_a_rate_an_exact_one(table):
     outputs = make(9)
     right = Outputs(logits=outputs.logits, labels=jnp.argmax(outputs.logits, axis=1).astype(jnp.int32))
     test_set = TestSet("iid_test", "iid_test", "none", "iid")
     found = scores.score_test_sets([test_set], [[right]], [right], table, plan())
-    row = found.results.query("domain == 'all' and metric == 'accuracy'").iloc[0]
-    assert row["value"] == 1 and np.isnan(row["low"]) and np.isnan(row["high"]) and row["few_failures"]
+    rows = found.results.query("domain == 'all'").set_index("metric")
+    assert rows.loc["aurc", "value"] == 0 and np.isnan(rows.loc["aurc", "low"]) and rows.loc["aurc", "few_failures"]
+    # 45 patients without a failure: Clopper and Pearson.
+    upper = stats.binomtest(0, N // 2).proportion_ci().high
+    assert rows.loc["silent_failure_rate", ["low", "high"]].tolist() == pytest.approx([0, upper])
+    assert rows.loc["accuracy", ["low", "high"]].tolist() == pytest.approx([1 - upper, 1])
+
+
+def test_a_biased_metric_has_neither_interval_nor_ties(scored):
+    _, (results, summary, comparisons, *_) = scored
+    assert results.query("metric == 'ece'")[["low", "high"]].isna().all(axis=None)
+    assert not summary.query("metric == 'ece'")["tied"].any() and "ece" not in set(comparisons["metric"])
 
 
 def test_from_eight_seeds_on_there_is_an_interval_over_seeds_and_images(table):

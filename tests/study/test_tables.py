@@ -8,6 +8,8 @@ from sfjax.study import overviews, tables
 ROW = {
     **{"task": "t", "test_set": "a|b_c", "kind": "acquisition", "domain": "all", "level": 0, "n": 9, "metric": "aurc"},
     **{"best": False, "tied": False, "few_failures": False, "failures": 40.0, "low": 0.1, "high": 0.2},
+    **{"undefined": 0.0, "seeds": 2, "seed_low": 0.05, "seed_high": 0.3},
+    **{"hierarchical_low": float("nan"), "hierarchical_high": float("nan")},
 }
 
 
@@ -76,6 +78,25 @@ def test_latex_escapes_what_it_reads_as_commands(cell):
 def test_a_table_without_comparisons_has_no_marks_of_them(summary):
     text = tables.metric_table(summary.iloc[:1], pd.DataFrame(), "aurc")
     assert "▲" not in text
+
+
+def test_where_ties_cannot_be_told_it_says_so(summary, comparisons):
+    text = tables.metric_table(summary.assign(undefined=0.2, tied=False), comparisons, "aurc")
+    assert cells(text.splitlines()[-1])[5:] == ["**123.4**", "130.0 ? † ▲", "–", "500.0 ? ▼"]
+
+
+def test_differences_have_their_interval_and_adjusted_p(comparisons):
+    row = {"kind": "iid", "n": 9, "domain": "all", "task": "t", "test_set": "a", "low": 0.01, "high": 0.02}
+    table = comparisons.assign(**row, p_holm=[0.0004, 0.012, float("nan")])
+    table.loc[2, ["low", "high"]] = float("nan")
+    text = overviews.comparison_table(table, "t")
+    expected = ["**-100.0 [10.0, 20.0], p < 0.001**", "**300.0 [10.0, 20.0], p 0.012**", "300.0"]
+    assert cells(text.splitlines()[-1])[4:] == expected and "less `msr`" in text
+
+
+def test_seeds_and_images_stand_side_by_side(summary):
+    line = overviews.seed_table(summary.iloc[:1], "t").splitlines()[-1]
+    assert cells(line)[-1] == "123.4; images [100.0, 200.0]; seeds [50.0, 300.0]"
 
 
 def test_costs_are_shown_in_their_own_unit_with_their_verdict():
