@@ -521,3 +521,16 @@ def test_a_million_images_in_float32(kind):
         else:
             found = WEIGHTED[name](score, failure, label, weight)
         assert float(found) == pytest.approx(value, rel=1e-6), name
+
+
+def test_ten_million_images_in_float32():
+    """Steps of coverage are 1e-7 here, which float32 loses beside 1: areas must not be sums of such differences."""
+    n = 10_000_000
+    rng = np.random.default_rng(0)
+    score = rng.permutation(n).astype(np.float32)
+    failure = rng.random(n) < 0.3 - 0.2 * score / n
+    lost = np.cumsum(failure[np.argsort(-score)].astype(float))
+    risk = lost / np.arange(1, n + 1)
+    selective = (risk[0] / 2 + risk.sum() - risk[-1] / 2) / n  # held below the first image
+    assert float(metrics.aurc(score, failure)) == pytest.approx(selective, rel=1e-6)
+    assert float(metrics.augrc(score, failure)) == pytest.approx((lost[:-1].sum() + lost[-1] / 2) / n**2, rel=1e-6)
