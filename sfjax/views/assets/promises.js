@@ -8,12 +8,13 @@ function promiseSection(panel) {
   const names = [...new Set(rows.map((row) => row.promise))];
   const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Promises" });
   const draw = (name) => scroll.replaceChildren(promiseTable(rows.filter((row) => row.promise === name), name));
-  draw(names[0]);
+  const first = names.find((name) => rows.some((row) => row.promise === name && row.state !== "none")) ?? names[0];
+  draw(first);
   return [panel.section("Promises",
     "A threshold from calibration images promises a risk on images like those. What it became: the risk on each test set, "
-    + "in brackets the share of images that are still accepted. ✓ kept; > above the target, as chance may explain; "
-    + "✗ broken, for some network or level; none: no threshold keeps the promise.",
-    element("div", { class: "controls" }, field("Promise", select(names.map((name) => [name, name]), names[0], draw))), scroll)];
+    + "in brackets the share that is still accepted, every patient counting once. ✓ kept; > above the target, as chance may explain; "
+    + "✗ broken: above, and for some network or level chance does not explain it; none: no threshold keeps the promise.",
+    element("div", { class: "controls" }, field("Promise", select(names.map((name) => [name, name]), first, draw))), scroll)];
 }
 
 function promiseTable(rows, name) {
