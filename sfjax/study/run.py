@@ -16,7 +16,7 @@ import pandas as pd
 
 from sfjax import inference, keys, outputs, shifts
 from sfjax.data import Dataset, patient_groups
-from sfjax.data.costs import load_costs as read_costs
+from sfjax.data.costs import load_costs
 from sfjax.metrics import resamples_needed
 from sfjax.models import MODELS, Classifier, Variables
 from sfjax.outputs import Outputs
@@ -63,7 +63,7 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
     """
     for name in task_names(config):
         dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
-        costs, group_columns = load_costs(config, dataset), config.data.group_columns
+        costs, group_columns = failure_costs(config, dataset), config.data.group_columns
         check_groups(name, dataset.table, group_columns)
         task_folder = folder / name
         path, digest = task_folder / "images.parquet", digest_of(dataset.table, costs)
@@ -80,7 +80,7 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
         yield Task(name, dataset, classifier, test_sets(config, dataset), task_folder, costs)
 
 
-def load_costs(config: Config, dataset: Dataset) -> FailureCosts | None:
+def failure_costs(config: Config, dataset: Dataset) -> FailureCosts | None:
     """Returns what failures cost, or None where each costs 1.
 
     Raises:
@@ -101,7 +101,7 @@ def load_costs(config: Config, dataset: Dataset) -> FailureCosts | None:
     if config.cost_matrix is None:
         return FailureCosts(None, (), most)
     labels = sorted(set(dataset.table["label"]))
-    matrix, classes = read_costs(config.cost_matrix, dataset.classes, labels)
+    matrix, classes = load_costs(config.cost_matrix, dataset.classes, labels)
     if not matrix.max() > 0:
         raise ValueError(
             f"In {config.cost_matrix.name} no failure costs anything. Give those that matter a cost above 0."
