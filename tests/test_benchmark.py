@@ -58,7 +58,8 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     comparisons = pd.read_csv(undisturbed / "comparisons.csv")
     assert set(comparisons["csf"]) == {"energy", "mcd_msr", "mcd_mi"} and set(comparisons["baseline"]) == {"msr"}
     guarantees = pd.read_csv(undisturbed / "guarantees.csv")
-    assert set(guarantees["kind"]) == {"sgr", "ltt", "crc"} and set(guarantees["test_set"]) == set(results["test_set"])
+    summary = pd.read_csv(undisturbed / "summary.csv")
+    assert set(guarantees["kind"]) == {"sgr", "ltt", "crc"} and set(guarantees["test_set"]) == set(summary["test_set"])
     assert set(pd.read_csv(undisturbed / "groups.csv")["column"]) == {"label", "subclass"}
     for file in ("tables/comparisons_dermoscopy.md", "tables/comparisons_dermoscopy.tex", "tables/seeds_dermoscopy.md"):
         assert (undisturbed / file).stat().st_size > 500, file

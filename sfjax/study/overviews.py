@@ -24,7 +24,9 @@ COST_PROMISES: Final = {
 
 
 def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Returns what became of a task's promises: a row a promise, test set and CSF, over networks and levels.
+    """Returns what became of a task's promises: a row a promise, test set and CSF, over networks.
+
+    Of a corruption it is the mean over levels, where there are several.
 
     `text` is the risk and, in brackets, the accepted share; `state` is `none` (no threshold keeps the promise), `kept`,
     `above` (the target, as chance may explain) or `broken`.
@@ -34,6 +36,8 @@ def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
         task: Which.
     """
     of_task = guarantees[guarantees["task"] == task]
+    whole = of_task["shift"][of_task["level"] == 0]
+    of_task = of_task[(of_task["level"] == 0) | ~of_task["shift"].isin(whole)]
     of_task = of_task.assign(number=of_task.groupby(["loss", "kind", "target"], sort=False).ngroup())
     cells = []
     for (place, loss, kind, shift), rows in of_task.groupby(["number", "loss", "kind", "shift"], sort=False):
@@ -57,7 +61,7 @@ def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
 
 
 def _promised(rows: pd.DataFrame, loss: str) -> tuple[str, str]:
-    """Returns text and state of one CSF on one shift: all networks and levels."""
+    """Returns text and state of one CSF on one shift: all networks."""
     having = rows[rows["exists"]]
     seeds, found = rows["seed"].nunique(), having["seed"].nunique()
     if not found:
@@ -83,8 +87,8 @@ def guarantee_table(guarantees: pd.DataFrame, task: str) -> str:
         "Thresholds were fitted on `cal`, one image a patient, and promise a risk on images like those. A cell is the "
         "risk on the test set at that threshold, in brackets the share that is still accepted, every patient counting "
         "once; mean over the networks that have a threshold. **Bold**: broken: the risk is above the target and, for "
-        "some network or level, its whole 95 % interval by patient is (where the promise is of an average, widened by "
-        "the chance of the calibration images). `>`: above the target, and chance may explain it. `none`: no threshold "
+        "some network, its whole 95 % interval by patient is (where the promise is of an average, widened by the "
+        "chance of the calibration images). `>`: above the target, and chance may explain it. `none`: no threshold "
         "keeps the promise, for any network; `1/2`: for one of two. Corruptions: mean over levels. SGR bisects: where "
         "half of the images cannot be shown to be safe it looks among fewer only, and with few calibration images it "
         "often ends with none where learn then test, which tries looser thresholds too, finds one.",

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from sfjax import keys, metrics
 from sfjax.data import patient_groups
@@ -108,52 +109,76 @@ def _fit(
     return fitted if bound is not None else [sgr_threshold(score, loss, target=target, delta=delta), *fitted]
 
 
-def keep_promises(
-    promises: Sequence[Promise], test_set: TestSet, outputs: Sequence[Outputs], table: pd.DataFrame, plan: Plan
-) -> pd.DataFrame:
-    """Returns a row a promise: coverage and risk that its threshold has on a test set, with intervals by patient.
+class Became(NamedTuple):
+    """What thresholds do on a test set: the images as they are first, then each resample; a column a promise."""
 
-    Every patient counts the same, however many images there are of one: the promise is of one image a patient.
+    coverage: Float[np.ndarray, "1+r p"]
+    risk: Float[np.ndarray, "1+r p"]
+
+
+def keep_promises(
+    promises: Sequence[Promise],
+    test_sets: Sequence[TestSet],
+    outputs: Sequence[Sequence[Outputs]],
+    table: pd.DataFrame,
+    plan: Plan,
+) -> pd.DataFrame:
+    """Returns a row a promise and test set: coverage and risk of its threshold there, with intervals by patient.
+
+    Every patient counts the same, however many images there are of one: the promise is of one image a patient. Several
+    test sets are the levels of one corruption, of the same images; their mean, level 0, is a test set too.
 
     `kept` is where the risk is at most the target, empty where nothing is promised or accepted; `broken` where chance
     does not explain that it is above: the lower end of its 95 % interval is, widened by `Promise.noise`.
 
     Args:
         promises: From `make_promises`.
-        test_set: Which.
-        outputs: Each network's.
+        test_sets: Which.
+        outputs: For each test set the outputs of each network.
         table: A row an image.
         plan: Networks, CSFs, costs and resamples: those of the scores.
     """
-    key = keys.stream(plan.key, test_set.split, ALL_DOMAINS)
-    weights = np.asarray(metrics.resample_weights(key, patient_groups(table), plan.resamples))
-    # Every patient counts once, as in calibration: an image of ten of one patient counts a tenth.
+    key = keys.stream(plan.key, test_sets[0].split, ALL_DOMAINS)
     patients = patient_groups(table)
+    weights = np.asarray(metrics.resample_weights(key, patients, plan.resamples))
+    # An image of ten of one patient counts a tenth.
     weights = np.concatenate([np.ones((1, len(table)), np.float32), weights]) / np.bincount(patients)[patients]
+    became = [_became(promises, per_seed, table, weights, plan) for per_seed in outputs]
+    sets = list(zip(test_sets, became, strict=True))
+    if len(sets) > 1:
+        whole = test_sets[0]._replace(name=test_sets[0].shift, level=0)
+        sets.append((whole, Became(*(_mean(fields) for fields in zip(*became, strict=True)))))
+    return pd.DataFrame([row for one, found in sets for row in _rows(promises, one, len(table), found, plan)])
+
+
+def _became(
+    promises: Sequence[Promise], outputs: Sequence[Outputs], table: pd.DataFrame, weights: np.ndarray, plan: Plan
+) -> Became:
     evaluated = {seed: evaluate(one, plan.csfs) for seed, one in zip(plan.seeds, outputs, strict=True)}
     losses = {
         seed: {name: loss for (name, _), loss in _losses(one, table, plan).items()} for seed, one in evaluated.items()
     }
-    accepted = np.stack([evaluated[one.seed].score[one.csf] > one.guarantee.threshold for one in promises]).astype(
-        np.float32
-    )
-    lost = accepted * np.stack([losses[one.seed][one.loss][one.csf] for one in promises]).astype(np.float32)
+    accepted = np.stack([evaluated[one.seed].score[one.csf] > one.guarantee.threshold for one in promises])
+    lost = accepted * np.stack([losses[one.seed][one.loss][one.csf] for one in promises])
     # All promises and resamples at once: sums of accepted images and of their losses are products of matrices.
-    total, kept, summed = weights.sum(1, keepdims=True), weights @ accepted.T, weights @ lost.T
-    risks = {"selective": summed / np.where(kept > 0, kept, np.nan), "generalized": summed / total}
-    return pd.DataFrame(_rows(promises, test_set, len(table), kept / total, risks, plan))
+    kept, summed = (weights @ x.T.astype(weights.dtype) for x in (accepted, lost))
+    total = weights.sum(1, keepdims=True)
+    selective = np.array([KINDS[one.guarantee.kind] == "selective" for one in promises])
+    return Became(kept / total, summed / np.where(selective, np.where(kept > 0, kept, np.nan), total))
+
+
+def _mean(levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the mean over those levels that have a value."""
+    values = np.stack(levels)
+    count = (~np.isnan(values)).sum(0)
+    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _rows(
-    promises: Sequence[Promise],
-    test_set: TestSet,
-    n: int,
-    coverage: np.ndarray,
-    risks: dict[str, np.ndarray],
-    plan: Plan,
+    promises: Sequence[Promise], test_set: TestSet, n: int, became: Became, plan: Plan
 ) -> Iterator[dict[str, object]]:
     for j, (seed, csf, loss, promised, share, noise) in enumerate(promises):
-        risk, *resampled = risks[KINDS[promised.kind]][:, j]
+        risk, *resampled = became.risk[:, j]
         low, high, _ = metrics.interval(
             Estimate(np.asarray(risk), np.asarray(resampled), np.zeros(1)), method="percentile"
         )
@@ -175,7 +200,7 @@ def _rows(
             "shift_kind": test_set.kind,
             "level": test_set.level,
             "n": n,
-            "coverage": float(coverage[0, j]),
+            "coverage": float(became.coverage[0, j]),
             "risk": float(risk),
             "low": float(low),
             "high": float(high),

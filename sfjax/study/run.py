@@ -315,11 +315,7 @@ def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, floa
             _, table = task.dataset.subset(group[0].split)
             *tables, resamples = scores.score_test_sets(group, said, validation, table, plan)
             promised = promised or _promises(config, task, validation, plan)
-            became = [
-                promises.keep_promises(promised, one, of_set, table, plan)
-                for one, of_set in zip(group, said, strict=True)
-            ]
-            tables.append(pd.concat(became, ignore_index=True))
+            tables.append(promises.keep_promises(promised, group, said, table, plan))
             about = {"task": task.name, "training_set": task.name, "network": config.network, "method": METHOD}
             folder.mkdir(exist_ok=True)
             outputs.write_npz(folder / f"{name}.resamples.npz", resamples)

@@ -56,7 +56,7 @@ def test_every_csf_gets_every_promise(made):
 
 def test_what_became_of_them_is_coverage_and_risk_above_the_threshold(made):
     outputs = make(3, 300, error=0.4)
-    kept = promises.keep_promises(made, IID, [outputs], images(300), plan())
+    kept = promises.keep_promises(made, [IID], [[outputs]], images(300), plan())
     assert len(kept) == len(made)
     for one, (_, row) in zip(made, kept.iterrows(), strict=True):
         csf = CSFS[CSF_NAMES[one.csf]]
@@ -83,7 +83,7 @@ def test_on_images_like_those_of_calibration_promises_hold_and_under_a_shift_the
         made = promises.make_promises([cal], [val], images(400), of_msr, **arguments)
         for found, error in ((iid, 0.15), (shifted, 1.0)):
             outputs = make(300 + seed, 400, error=error)
-            found.append(promises.keep_promises(made, IID, [outputs], images(400), of_msr))
+            found.append(promises.keep_promises(made, [IID], [[outputs]], images(400), of_msr))
     broken = pd.concat(iid).groupby("kind")["broken"].sum()
     assert set(broken.index) == {"sgr", "ltt", "crc"} and broken.max() <= 4
     apart = pd.concat(shifted).query("exists")
@@ -95,7 +95,7 @@ def test_a_promise_of_a_mean_is_broken_only_beyond_the_noise_of_its_calibration(
     outputs = make(3, 300, error=0.4)
     verdicts = []
     for noise in (0.0, 10.0):
-        kept = promises.keep_promises([one._replace(noise=noise)], IID, [outputs], images(300), plan())
+        kept = promises.keep_promises([one._replace(noise=noise)], [IID], [[outputs]], images(300), plan())
         verdicts.append(kept["broken"].item())
     assert verdicts == [True, False] and one.noise > 0
 
@@ -109,9 +109,9 @@ def test_every_patient_counts_once(made):
     patients[first] = first[0]
     table = images(100).assign(patient_id=[f"p{patient}" for patient in patients])
     accept_all = [one._replace(guarantee=one.guarantee._replace(threshold=-np.inf)) for one in made[:1]]
-    row = promises.keep_promises(accept_all, IID, [outputs], table, plan()).iloc[0]
+    row = promises.keep_promises(accept_all, [IID], [[outputs]], table, plan()).iloc[0]
     assert row["risk"] == pytest.approx((failure.sum() - 10 + 1) / 91, abs=1e-6) and row["coverage"] == pytest.approx(1)
-    alone = promises.keep_promises(accept_all, IID, [outputs], images(100), plan()).iloc[0]
+    alone = promises.keep_promises(accept_all, [IID], [[outputs]], images(100), plan()).iloc[0]
     assert row["high"] < alone["high"]
 
 
@@ -119,6 +119,20 @@ def test_every_patient_counts_once(made):
 def test_the_largest_cost_is_within_its_bound(largest):
     costs = FailureCosts(np.full((1, 3), largest), ("x",), bound=largest)
     assert [one for one in fit(costs=costs) if one.loss == "cost"]
+
+
+def test_levels_of_a_corruption_have_a_mean_of_their_own(made):
+    sets = [TestSet(f"blur-{level}", "iid_test", "blur", "corruption", level) for level in (1, 2)]
+    said = [[make(3, 300, error=0.2)], [make(4, 300, error=0.6)]]
+    kept = promises.keep_promises(made, sets, said, images(300), plan()).query("csf == 'msr' and kind == 'crc'")
+    by_level = kept[kept["target"] == 0.1].set_index("level")
+    assert list(by_level.index) == [1, 2, 0] and by_level.loc[0, "test_set"] == "blur"
+    assert by_level.loc[0, "risk"] == pytest.approx(by_level.loc[[1, 2], "risk"].mean())
+    # Both levels are of the same resamples: their mean is between them in width, too.
+    widths = by_level["high"] - by_level["low"]
+    assert widths[0] < widths[[1, 2]].max()
+    cells = overviews.promise_cells(kept.assign(task="t"), "t")
+    assert cells["test_set"].tolist() == ["blur"] * 2  # two targets; no cell a level
 
 
 def test_one_image_a_patient_calibrates():
@@ -134,7 +148,7 @@ def test_costs_are_promised_as_shares_of_the_largest():
     assert {one.guarantee.kind for one in made} == {"ltt", "crc"}  # SGR knows failures only
     assert {one.guarantee.target for one in made} == {0.4, 0.8}
     outputs = make(3, 300, error=0.4)
-    kept = promises.keep_promises(made, IID, [outputs], images(300), plan(costs=costs))
+    kept = promises.keep_promises(made, [IID], [[outputs]], images(300), plan(costs=costs))
     failure = np.asarray(CSFS["msr"].predict(outputs)) != np.asarray(outputs.labels)
     row = kept.query("csf == 'msr' and kind == 'crc' and target == 0.8").iloc[0]
     lost = failure & (np.asarray(CSFS["msr"].score(outputs)) > row["threshold"])

@@ -13,7 +13,7 @@ function promiseSection(panel) {
   return [panel.section("Promises",
     "A threshold from calibration images promises a risk on images like those. What it became: the risk on each test set, "
     + "in brackets the share that is still accepted, every patient counting once. ✓ kept; > above the target, as chance may explain; "
-    + "✗ broken: above, and for some network or level chance does not explain it; none: no threshold keeps the promise.",
+    + "✗ broken: above, and for some network chance does not explain it; none: no threshold keeps the promise.",
     element("div", { class: "controls" }, field("Promise", select(names.map((name) => [name, name]), first, draw))), scroll)];
 }
 
