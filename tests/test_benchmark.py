@@ -219,6 +219,7 @@ def test_the_order_of_the_manifest_changes_no_score(manifest, tmp_path):
         out = tmp_path / name
         assert benchmark.main(["tiny", "--manifest", str(manifest.parent / name), "--out", str(out), *OWN]) == 0
         results.append(pd.read_csv(out / "results.csv").drop(columns=["task", "training_set"]))
+        assert "elastic" in (out / "tables" / "aurc.md").read_text()  # of one level, too
         page = (out / "report.html").read_text()
         assert "UklGR" not in page  # the first bytes of every WebP
         assert not [name for name in table["image_path"] if name in page]

@@ -26,7 +26,7 @@ COST_PROMISES: Final = {
 def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
     """Returns what became of a task's promises: a row a promise, test set and CSF, over networks.
 
-    Of a corruption it is the mean over levels, where there are several.
+    Of a corruption it is the mean over levels.
 
     `text` is the risk and, in brackets, the accepted share; `state` is `none` (no threshold keeps the promise), `kept`,
     `above` (the target, as chance may explain) or `broken`.
@@ -35,9 +35,7 @@ def promise_cells(guarantees: pd.DataFrame, task: str) -> pd.DataFrame:
         guarantees: The run's.
         task: Which.
     """
-    of_task = guarantees[guarantees["task"] == task]
-    whole = of_task["shift"][of_task["level"] == 0]
-    of_task = of_task[(of_task["level"] == 0) | ~of_task["shift"].isin(whole)]
+    of_task = guarantees[(guarantees["task"] == task) & (guarantees["level"] == 0)]
     of_task = of_task.assign(number=of_task.groupby(["loss", "kind", "target"], sort=False).ngroup())
     cells = []
     for (place, loss, kind, shift), rows in of_task.groupby(["number", "loss", "kind", "shift"], sort=False):

@@ -145,7 +145,7 @@ def keep_promises(
     weights = np.concatenate([np.ones((1, len(table)), np.float32), weights]) / np.bincount(patients)[patients]
     became = [_became(promises, per_seed, table, weights, plan) for per_seed in outputs]
     sets = list(zip(test_sets, became, strict=True))
-    if len(sets) > 1:
+    if test_sets[0].kind == "corruption":
         whole = test_sets[0]._replace(name=test_sets[0].shift, level=0)
         sets.append((whole, Became(*(_mean(fields) for fields in zip(*became, strict=True)))))
     return pd.DataFrame([row for one, found in sets for row in _rows(promises, one, len(table), found, plan)])

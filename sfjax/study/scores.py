@@ -141,7 +141,7 @@ def score_test_sets(
         for test_set, estimates, counts in sets:
             for row in _per_network(estimates, counts, plan):
                 rows["results"].append({**_about(test_set), **about, **row})
-        if len(sets) > 1:
+        if test_sets[0].kind == "corruption":
             mean = {name: metrics.mean([one[name] for one in of_sets]) for name in plan.metrics}
             whole = TestSet(test_sets[0].shift, test_sets[0].split, test_sets[0].shift, test_sets[0].kind)
             sets.append((whole, mean, jax.tree.map(lambda *some: np.mean(some, axis=0), *seen)))
