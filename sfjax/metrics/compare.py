@@ -180,9 +180,10 @@ def seed_interval(values: Float[np.ndarray, "seeds ..."], *, level: float = 0.95
         raise ValueError("An interval over seeds needs at least one seed; got none. Train a network.")
     values = np.asarray(values, np.float64)
     mean = np.asarray(values.mean(axis=0))
-    sd = np.asarray(values.std(axis=0, ddof=1)) if seeds > 1 else np.full(mean.shape, np.nan)
-    reach = stdtrit(seeds - 1, 1 - alpha / 2) * sd / math.sqrt(seeds) if seeds > 1 else sd
-    return SeedInterval(mean, sd, np.asarray(mean - reach), np.asarray(mean + reach))
+    with np.errstate(invalid="ignore"):  # infinite values, as of a likelihood, have no spread: NaN
+        sd = np.asarray(values.std(axis=0, ddof=1)) if seeds > 1 else np.full(mean.shape, np.nan)
+        reach = stdtrit(seeds - 1, 1 - alpha / 2) * sd / math.sqrt(seeds) if seeds > 1 else sd
+        return SeedInterval(mean, sd, np.asarray(mean - reach), np.asarray(mean + reach))
 
 
 def resample_seeds(resamples: Float[np.ndarray, "k *shape r"], *, rng_seed: int = 0) -> Float[np.ndarray, "*shape r"]:

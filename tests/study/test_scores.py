@@ -91,9 +91,11 @@ def test_an_unknown_class_is_a_failure_whatever_is_predicted(table):
     outputs = make(4)
     strange = Outputs(logits=outputs.logits, labels=jnp.full((N,), -1, jnp.int32))
     test_set = TestSet("acq_x", "acq_x", "acq_x", "acquisition")
-    results, *_ = scores.score_test_sets([test_set], [[strange]], [outputs], table, plan())
-    values = results.query("domain == 'all'").set_index("metric")["value"]
-    assert values["accuracy"] == 0 and np.isnan(values["balanced_accuracy"])  # they are of one class
+    two = plan(seeds=(0, 1))
+    results, *_ = scores.score_test_sets([test_set], [[strange] * 2], [outputs] * 2, table, two)
+    values = results.query("domain == 'all' and seed == 0").set_index("metric")["value"]
+    assert values["nll"] == np.inf and values["accuracy"] == 0
+    assert np.isnan(values["balanced_accuracy"])  # they are of one class
     assert values["aurc"] == pytest.approx(1) and values["augrc"] == pytest.approx(0.5)
     assert np.isnan(values["auroc_f"])
 
