@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from sfjax.metrics.grouped import weight_like
 from sfjax.metrics.ordering import (
     Ordering,
     PerImage,
@@ -265,7 +266,7 @@ def _ideal(loss: PerImage, weight: Weight) -> tuple[Ordering, Float[Array, " n"]
     """Returns the images in order of rising loss, each a group of its own; equal losses in order of weight."""
     check_lengths(loss=loss, weight=weight)
     loss = floating(loss)
-    weight = jnp.ones_like(loss) if weight is None else floating(weight).astype(loss.dtype)
+    weight = weight_like(loss, weight)
     order = jnp.lexsort((weight, loss)).astype(jnp.int32)
     place = jnp.arange(len(order), dtype=jnp.int32)
     ordering = Ordering(order, place, place + 1, -place.astype(loss.dtype), jnp.isnan(loss[order]))

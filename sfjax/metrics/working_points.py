@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from sfjax.metrics.grouped import total_weight
+from sfjax.metrics.grouped import total_weight, weight_like
 from sfjax.metrics.ordering import PerImage, Scalar, Weight, check_lengths, floating, on_host, ratio
 from sfjax.metrics.risk_coverage import risk_coverage_curve
 
@@ -54,7 +54,7 @@ def at_threshold(score: PerImage, loss: PerImage, threshold: Scalar, *, weight: 
     threshold = xp.asarray(threshold, np.result_type(score.dtype, np.float32))
     accepted, nan = score > threshold, xp.isnan(score) | xp.isnan(threshold)
     loss = floating(loss)
-    weight = jnp.ones_like(loss) if weight is None else floating(weight).astype(loss.dtype)
+    weight = weight_like(loss, weight)
     return at_threshold_of(jnp.asarray(accepted), loss, jnp.asarray(nan), weight)
 
 

@@ -141,7 +141,7 @@ def curves_table(
         groups = patient_groups(table) if "patient_id" in table.columns else np.arange(n)
         # Padded images weigh nothing; sets of similar size share one compilation.
         padding = (0, -n % _PADDED_TO)
-        weights = np.asarray(resample_weights(stream(key, name), jnp.asarray(groups, jnp.int32), num_resamples))
+        weights = np.asarray(resample_weights(stream(key, name), groups, num_resamples))
         weights = np.pad(np.concatenate([np.ones((1, n), np.float32), weights]), [(0, 0), padding])
         for csf in csfs:
             score, failure = verdicts[csf].score[here], verdicts[csf].predicted[here] != np.asarray(output.labels)

@@ -8,7 +8,7 @@ import pandas as pd
 from sfjax.study.evidence import FEW_DISCORDANT, FEW_FAILURES
 from sfjax.study.rankings import Rankings
 from sfjax.study.scores import ALL_DOMAINS
-from sfjax.study.tables import SCALE, TITLES, markdown, number, with_interval
+from sfjax.study.tables import SCALE, TITLES, digits, markdown, number, with_interval
 
 PROMISES: Final = {
     "sgr": "Selective risk at most {target}, with {confidence} confidence (SGR)",
@@ -260,7 +260,7 @@ def comparison_legend(comparisons: pd.DataFrame) -> str:
 
 def _difference(row: Any) -> str:
     scale = SCALE.get(row.metric, 100.0)
-    value, low, high = (number(end * scale, 3 if scale == 1 else 1) for end in (row.difference, row.low, row.high))
+    value, low, high = (number(end * scale, digits(scale)) for end in (row.difference, row.low, row.high))
     if low == "–":
         return value
     p = "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
@@ -294,13 +294,13 @@ def seed_table(summary: pd.DataFrame, task: str) -> str:
 
 def _over_seeds(row: Any) -> str:
     scale = SCALE.get(row.metric, 100.0)
-    text = number(row.value * scale, 3 if scale == 1 else 1)
+    text = number(row.value * scale, digits(scale))
     for name, *ends in (
         ("images", row.low, row.high),
         ("seeds", row.seed_low, row.seed_high),
         ("both", row.hierarchical_low, row.hierarchical_high),
     ):
-        low, high = (number(end * scale, 3 if scale == 1 else 1) for end in ends)
+        low, high = (number(end * scale, digits(scale)) for end in ends)
         text += f"; {name} [{low}, {high}]" if low != "–" else ""
     return text
 

@@ -122,14 +122,9 @@ def score_test_sets(
     rows: dict[str, list] = {name: [] for name in ScoredTables._fields if name != "resamples"}
     for part in parts(test_sets[0], table, plan.group_columns):
         images = table.iloc[part.rows]
-        of_sets = [
-            _estimates([one.take(part.rows) for one in per_seed], accepted_above, images, part, test_sets[0], plan)
-            for per_seed in evaluated
-        ]
-        seen = [
-            evidence([one.take(part.rows) for one in per_seed], accepted_above, images, plan.csfs)
-            for per_seed in evaluated
-        ]
+        taken = [[one.take(part.rows) for one in per_seed] for per_seed in evaluated]
+        of_sets = [_estimates(one, accepted_above, images, part, test_sets[0], plan) for one in taken]
+        seen = [evidence(one, accepted_above, images, plan.csfs) for one in taken]
         sets = list(zip(test_sets, of_sets, seen, strict=True))
         about = {"n": len(images)}
         if part.column != "domain":
@@ -191,14 +186,15 @@ def _estimates(
     n = len(images)
     padding = padded_length(n) - n
     weights = images["loss_weight"].to_numpy(np.float64)
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        # Padded images weigh nothing; sets of similar size share one compilation.
+        return np.pad(values, (0, padding))
+
     arranged = []
     for one, above in zip(per_seed, accepted_above, strict=True):
         costs = None if plan.costs is None else plan.costs.of(images["label"].to_numpy(str), weights, one)
         for i in range(len(plan.csfs)):
-            # Padded images weigh nothing; sets of similar size share one compilation.
-            def padded(values: np.ndarray) -> np.ndarray:
-                return np.pad(values, (0, padding))
-
             arranged.append(
                 metrics.scored(
                     padded(one.score[i]),

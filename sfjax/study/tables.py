@@ -177,7 +177,7 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def _marked(row: Any, scale: float) -> str:
-    text = number(row.value * scale, _digits(scale))
+    text = number(row.value * scale, digits(scale))
     if row.best:
         text = f"**{text}**"
     elif row.tied:
@@ -189,10 +189,11 @@ def _marked(row: Any, scale: float) -> str:
 
 def with_interval(row: Any, scale: float) -> str:
     """Returns the value of a row of the summary with its interval and mark."""
-    value, low, high = (number(getattr(row, name) * scale, _digits(scale)) for name in ("value", "low", "high"))
+    value, low, high = (number(getattr(row, name) * scale, digits(scale)) for name in ("value", "low", "high"))
     text = f"{value} [{low}, {high}]" if low != "–" else value
     return f"{text} †" if row.few_failures and text != "–" else text
 
 
-def _digits(scale: float) -> int:
+def digits(scale: float) -> int:
+    """Returns the decimals of a value that is printed at this scale."""
     return 3 if scale == 1 else 1
