@@ -6,7 +6,6 @@ Without a preset it is `quick`. A run that was stopped or killed goes on where i
 again.
 """
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from experiments.compilation import use_compilation_cache
 from experiments.outcome import write_outcome
 from sfjax import study
 from sfjax.study import PRESETS, Config
@@ -39,6 +39,16 @@ class Arguments:
         None
     )
     report_images: Annotated[bool, tyro.conf.arg(help="Put small images into the report.")] = True
+    distributed: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="One of several processes that train together; the run folder is on a disk that all of them see. "
+            "Cluster managers say who they are; without one, give the next three."
+        ),
+    ] = False
+    coordinator: Annotated[str | None, tyro.conf.arg(help="HOST:PORT of the first process.")] = None
+    num_processes: Annotated[int | None, tyro.conf.arg(help="How many there are.")] = None
+    process_id: Annotated[int | None, tyro.conf.arg(help="Which of them this is, from 0.")] = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if arguments is None else arguments)
     try:
         preset, chosen = parse(command)
+        if chosen.distributed:
+            jax.distributed.initialize(chosen.coordinator, chosen.num_processes, chosen.process_id)
+            console.quiet = jax.process_index() != 0
         out = chosen.out or default_folder(preset, chosen.config)
         study.open_folder(out, chosen.config, command=["python", "-m", "experiments.benchmark", *command])
         use_compilation_cache()
@@ -84,13 +97,6 @@ def default_folder(preset: str, config: Config) -> Path:
     return Path("runs") / (preset if config.data.manifest is None else f"{preset}-{study.task_names(config)[0]}")
 
 
-def use_compilation_cache() -> None:
-    """Has JAX keep compiled programs in the user's cache folder, so that a second run starts at once."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfjax" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
 def run(config: Config, out: Path, *, images: bool) -> None:
     """Does what is missing of the run in `out`, and prints its summary.
 
@@ -111,7 +117,8 @@ def run(config: Config, out: Path, *, images: bool) -> None:
                 console.print(f"{done / (len(names) * 1.1):4.0%} {escape(step)}", soft_wrap=True)
 
         if (raised := study.num_resamples(config)) > config.resamples:
-            said = f"{raised} resamples instead of {config.resamples}: comparing {len(config.csfs)} CSFs needs them."
+            compared = len(study.entries(config.csfs, config.methods))
+            said = f"{raised} resamples instead of {config.resamples}: comparing {compared} CSFs needs them."
             console.print(said, soft_wrap=True)
         tasks = []
         for task in study.load_tasks(config, out, lambda name, done, n: show(f"{name}: image {done} of {n}")):
@@ -120,6 +127,8 @@ def run(config: Config, out: Path, *, images: bool) -> None:
             for step, share in study.run(config, task):
                 show(f"{task.name}: {step}", len(tasks) + share)
             tasks.append(task)
+        if jax.process_index() != 0:
+            return
         for number_of_task, step in enumerate(write_outcome(config, tasks, out, images=images)):
             show(step, len(names) + 0.1 * number_of_task)
         show("done", len(names) * 1.1)
@@ -130,23 +139,28 @@ def print_summary(config: Config, tasks: Sequence[study.Task], out: Path) -> Non
     """Prints the areas under the risk-coverage curves, and where everything is."""
     summary = study.collect(tasks, "summary")
     whole = summary[(summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)]
-    table = Table(title="AURC x 1000 (lower is better; mean over seeds; best in bold, = tied with it)")
-    for heading in ("task", "test set", "accuracy %", "silent %", *config.csfs):
-        table.add_column(heading, justify="left" if heading in ("task", "test set") else "right")
-    for (task, test_set), group in whole.groupby(["task", "test_set"], sort=False):  # pyright: ignore
-        of_metric = {metric: rows.set_index("csf") for metric, rows in group.groupby("metric")}
-        silent = of_metric.get("silent_failure_rate")
-        first = [of_metric["accuracy"], silent] if silent is not None else [of_metric["accuracy"]]
-        percentages = [number(100 * float(rows["value"].iloc[0])) for rows in first]
-        areas = of_metric["aurc"]
-        cells = [
-            f"[bold]{text}[/]" if best else f"{text} =" if tied else text
-            for text, best, tied in zip(
-                (number(SCALE["aurc"] * value) for value in areas["value"]), areas["best"], areas["tied"], strict=True
+    csfs = study.entries(config.csfs, config.methods)
+    terminal = Console(width=None if sys.stdout.isatty() else 160)
+    for task, of_task in whole.groupby("task", sort=False):
+        sets = list(dict.fromkeys(of_task["test_set"]))
+        cells = {(row["metric"], row["csf"], row["test_set"]): row for row in of_task.to_dict("records")}
+        title = f"{task}: AURC x 1000 (lower is better; mean over seeds; best in bold, = tied with it)"
+        table = Table(title=escape(title), title_justify="left")
+        for heading in ("", *sets):
+            table.add_column(escape(heading), justify="right" if heading else "left")
+        for metric, name in (("accuracy", "accuracy"), ("silent_failure_rate", "silent failures")):
+            first = next((csf for csf in csfs if (metric, csf, sets[0]) in cells), None)
+            if first is not None:
+                shares = (number(100 * float(cells[metric, first, one]["value"])) for one in sets)
+                table.add_row(f"{name} of {first}, %", *shares)
+        table.add_section()
+        for csf in csfs:
+            areas = [cells["aurc", csf, one] for one in sets]
+            texts = [(number(SCALE["aurc"] * area["value"]), area["best"], area["tied"]) for area in areas]
+            table.add_row(
+                csf, *(f"[bold]{text}[/]" if best else f"{text} =" if tied else text for text, best, tied in texts)
             )
-        ]
-        table.add_row(escape(str(task)), escape(str(test_set)), *percentages, *[""] * (2 - len(first)), *cells)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        terminal.print(table)
     print(f"Results: {out / 'results.csv'}\nTables:  {out / 'tables'}\nReport:  {out / 'report.html'}")
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from sfjax import keys, outputs, report, study, views
+from sfjax import keys, report, study, views
 from sfjax.study import Config, Task, TestSet, overviews, storage, tables
 from sfjax.study.rankings import Rankings, rankings
 from sfjax.study.scores import RANKED
@@ -25,10 +25,13 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         out: The run folder.
         images: Put thumbnails into the report.
     """
-    found = {name: study.collect(tasks, name) for name in study.TABLES}
+    found, csfs = (
+        {name: study.collect(tasks, name) for name in study.TABLES},
+        study.entries(config.csfs, config.methods),
+    )
     summary = found["summary"]
     ranked = [metric for metric in RANKED if metric in set(summary["metric"])]
-    ranks = rankings(summary, {task.name: study.collect_resamples(task) for task in tasks}, config.csfs, ranked)
+    ranks = rankings(summary, {task.name: study.collect_resamples(task) for task in tasks}, csfs, ranked)
     found |= {f"ranks_{name}": table for name, table in ranks._asdict().items()}
     for name, table in found.items():
         for suffix in ("parquet", "csv"):
@@ -44,9 +47,10 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         pages.append(task_report(config, task, images=images)._replace(promises=promises))
         chart = views.risk_coverage(pages[-1].curves, title=f"{task.name}: selective risk against coverage")
         save_figure(out / "figures" / f"risk_coverage_{task.name}", chart)
+    networks = ", ".join(dict.fromkeys(task.settings.network for task in tasks))
     subtitle = (
-        f"{config.network}, {len(config.seeds)} networks a task, {config.num_samples} Monte Carlo passes; "
-        f"the views show the network of seed {config.seeds[0]}"
+        f"{networks}; trained by {', '.join(config.methods)}; {len(config.seeds)} seeds, {config.num_samples} Monte "
+        f"Carlo passes; the views show seed {config.seeds[0]}, embedded by the features of {config.methods[0]}"
     )
     report.write_report(
         out / "report.html", pages, summary, title="Silent failures: where, how confident, and why", subtitle=subtitle
@@ -70,7 +74,10 @@ def texts(
             yield f"comparisons_{task.name}.tex", tables.tabular(task.name, legend, *cells)
         yield f"guarantees_{task.name}.md", overviews.guarantee_table(found["guarantees"], task.name)
     yield "ranks.md", overviews.ranking_tables(ranks)
-    yield "groups.md", overviews.group_table(found["groups"], study.baseline(config.csfs))
+    yield (
+        "groups.md",
+        overviews.group_table(found["groups"], study.baseline(study.entries(config.csfs, config.methods))),
+    )
     if any(task.costs is not None for task in tasks):
         yield "costs.md", overviews.cost_table(summary)
 
@@ -114,7 +121,8 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
     uncorrupted = [one for one in task.test_sets if one.kind != "corruption"]
     middle = config.levels[len(config.levels) // 2] if config.levels else 0
     drawn = uncorrupted + [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
-    said = {one.name: outputs.load(task.outputs_path(seed, one.name)) for one in drawn}
+    csfs = study.entries(config.csfs, config.methods)
+    said = {one.name: task.said(config, seed, one.name) for one in drawn}
     about = {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn}
 
     def points() -> pd.DataFrame:
@@ -122,7 +130,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
             {one.name: said[one.name] for one in uncorrupted},
             {one.name: about[one.name] for one in uncorrupted},
             task.dataset.classes,
-            config.csfs,
+            csfs,
             size=config.embedded_images,
             seed=config.data_seed,
             num_jobs=os.cpu_count() or 1,
@@ -132,7 +140,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
 
     def curves() -> pd.DataFrame:
         key = keys.stream(jax.random.key(config.data_seed), "bands")
-        return report.curves_table(said, about, config.csfs, key=key)
+        return report.curves_table(said, about, csfs, key=key)
 
     table = kept(task.folder / "points.parquet", points)
     return report.TaskReport(

@@ -32,6 +32,10 @@ class MCStatistics:
         std: Population standard deviation of the softmax over passes.
         votes: In how many passes each class came first.
         num_samples: How many passes there were.
+        confidence_mean: Mean over passes of the learned confidence, the sigmoid of its logit; None without such a head.
+        confidence_std: Its population standard deviation over passes.
+        reservation_mean: Mean over passes of the reservation's share in the softmax with the classes; None without one.
+        reservation_std: Its population standard deviation over passes.
     """
 
     log_mean: Float[Array, "n c"]
@@ -40,6 +44,10 @@ class MCStatistics:
     std: Float[Array, "n c"]
     votes: Int[Array, "n c"]
     num_samples: Int[Array, " n"]
+    confidence_mean: Float[Array, " n"] | None = None
+    confidence_std: Float[Array, " n"] | None = None
+    reservation_mean: Float[Array, " n"] | None = None
+    reservation_std: Float[Array, " n"] | None = None
 
 
 @pytree_dataclass
@@ -51,12 +59,22 @@ class Outputs:
         labels: True classes, from 0; -1 where the true class is none of the classifier's.
         features: The penultimate layer, if kept.
         mc: What Monte Carlo dropout passes amount to, if there were any.
+        reservation: The logit of not betting on any class, of a network trained as a deep gambler.
+        confidence: The logit of a learned confidence head.
+        mc_logits: The passes themselves, kept on request: t times the memory of the logits.
+        mc_reservation: The same of the reservation.
+        mc_confidence: The same of the confidence.
     """
 
     logits: Float[Array, "n c"]
     labels: Int[Array, " n"]
     features: Float[Array, "n d"] | None = None
     mc: MCStatistics | None = None
+    reservation: Float[Array, " n"] | None = None
+    confidence: Float[Array, " n"] | None = None
+    mc_logits: Float[Array, "n t c"] | None = None
+    mc_reservation: Float[Array, "n t"] | None = None
+    mc_confidence: Float[Array, "n t"] | None = None
 
     def __len__(self) -> int:
         return self.labels.shape[0]

@@ -78,7 +78,7 @@ def test_a_run_leaves_what_it_promises(undisturbed):
 
 
 def test_outputs_of_every_set_are_stored_and_train_has_no_passes(undisturbed):
-    folder = undisturbed / "dermoscopy" / "seed_0"
+    folder = undisturbed / "dermoscopy" / "cross_entropy" / "seed_0"
     names = {path.stem for path in (folder / "outputs").iterdir()}
     assert {"train", "val", "cal", "iid_test", "brightness-1", "brightness-5", "gaussian_noise-5"} <= names
     assert outputs.load(folder / "outputs" / "train.npz").mc is None
@@ -103,7 +103,8 @@ def test_the_same_seed_gives_the_same_table(undisturbed, tmp_path):
 def test_killed_three_times_and_continued_it_gives_the_undisturbed_table(undisturbed, tmp_path):
     out = tmp_path / "killed"
     task = out / "dermoscopy"
-    moments = ("seed_0/history.csv", "seed_0/outputs/iid_test.npz", "scores/iid_test.summary.parquet")
+    network = "cross_entropy/seed_0"
+    moments = (f"{network}/history.csv", f"{network}/outputs/iid_test.npz", "scores/iid_test.summary.parquet")
     for moment in moments:
         stop_when(task / moment, start(out), signal.SIGKILL)
         assert not (out / "results.csv").exists()
@@ -145,9 +146,15 @@ def test_without_a_preset_it_is_quick():
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["small"], "must be one of tiny, quick, standard"),
+        (["small"], "must be one of tiny, quick, standard, paper"),
         (["tiny", "--image-size", "4"], "image_size must be at least 16; got 4"),
         (["tiny", "--csfs", "msr", "nonsense"], "got nonsense"),
+        (["tiny", "--csfs", "msr", "dg_res"], "Add one to methods"),
+        (["tiny", "--methods", "bagging"], "methods must be among cross_entropy, confidnet"),
+        (["tiny", "--methods", "deep_gamblers", "--rewards", "10", "--csfs", "all"], "at most the 2 classes"),
+        (["tiny", "--accumulate", "3"], "batch_size must be a multiple of accumulate; got 32 and 3"),
+        (["tiny", "--area", "0.5", "0.1"], "area must be two shares"),
+        (["tiny", "--pretrained", "nowhere.pth"], "none at nowhere.pth"),
         (["tiny", "--seeds", "1", "1"], "each once"),
         (["tiny", "--manifest", "nowhere.csv"], "nowhere.csv"),
         (["tiny", "--cost-matrix", "nowhere.csv"], "nowhere.csv"),
@@ -162,6 +169,40 @@ def test_errors_are_sentences(command, words, tmp_path, capsys):
     out = [] if command == ["small"] else ["--out", str(tmp_path / "run")]
     assert benchmark.main([*command, *out]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_every_methods_networks_stand_side_by_side(tmp_path):
+    out = tmp_path / "run"
+    csfs = ["msr", "confidnet", "dg_res", "ensemble_msr", "deep_gamblers_msr"]
+    command = ["tiny", "--methods", "confidnet", "deep_gamblers", "ensemble", "--members", "2", "--csfs", *csfs]
+    command += [
+        "--gambler-epochs",
+        "1",
+        "--rewards",
+        "1.25",
+        "1.75",
+        "--confidence-epochs",
+        "1",
+        "--fine-tuning-epochs",
+        "1",
+    ]
+    assert benchmark.main([*command, "--out", str(out), "--corruptions", "--no-report-images"]) == 0
+    results = pd.read_csv(out / "results.csv")
+    methods = dict(results[["csf", "method"]].drop_duplicates().itertuples(index=False))
+    assert methods == {
+        **{"msr": "confidnet", "confidnet": "confidnet", "dg_res": "deep_gamblers"},
+        **{"ensemble_msr": "ensemble", "deep_gamblers_msr": "deep_gamblers"},
+    }
+    compared = pd.read_csv(out / "comparisons.csv").query("metric == 'aurc' and domain == 'all'")
+    assert set(compared["csf"]) == set(csfs) - {"msr"}  # paired, across networks
+    # A learned confidence is a probability of being right, and not one of classes.
+    assert "confidnet" not in set(results.query("metric == 'nll'")["csf"])
+    assert "confidnet" in set(results.query("metric == 'silent_failure_rate'")["csf"])
+    facts = json.loads((out / "dermoscopy" / "deep_gamblers" / "seed_0" / "training.json").read_text())
+    assert facts["reward"] in (1.25, 1.75) and set(facts["rewards"]) == {"1.25", "1.75"}
+    test = outputs.load(out / "dermoscopy" / "ensemble" / "seed_0" / "outputs" / "iid_test.npz")
+    head = outputs.read_npz(out / "dermoscopy" / "ensemble" / "seed_0" / "head.npz")
+    np.testing.assert_allclose(np.asarray(test.features) @ head["weight"] + head["bias"], test.logits, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +258,8 @@ def test_the_order_of_the_manifest_changes_no_score(manifest, tmp_path):
     results = []
     for name in ("manifest.csv", "manifest_shuffled.csv"):
         out = tmp_path / name
-        assert benchmark.main(["tiny", "--manifest", str(manifest.parent / name), "--out", str(out), *OWN]) == 0
+        where = ["--images-in", "disk"] if name == "manifest_shuffled.csv" else []  # which changes nothing either
+        assert benchmark.main(["tiny", "--manifest", str(manifest.parent / name), "--out", str(out), *OWN, *where]) == 0
         results.append(pd.read_csv(out / "results.csv").drop(columns=["task", "training_set"]))
         assert "elastic" in (out / "tables" / "aurc.md").read_text()  # of one level, too
         page = (out / "report.html").read_text()

@@ -5,6 +5,7 @@ import pytest
 
 from sfjax import inference
 from sfjax.models import small_cnn
+from sfjax.models.confidence_heads import with_confidence, with_reservation
 
 NUM_CLASSES = 3
 
@@ -45,7 +46,7 @@ def test_chunks_of_passes_change_nothing(network, data):
 
 def test_statistics_are_those_of_the_passes():
     passes = np.random.default_rng(1).normal(size=(9, 5, 3)).astype(np.float32) * 3
-    mc = inference.mc_statistics(lambda i: jnp.asarray(passes)[i], num_samples=9, passes_at_once=4)
+    mc, _ = inference.mc_statistics(lambda i: inference.Passes(jnp.asarray(passes)[i]), num_samples=9, passes_at_once=4)
     p = np.exp(passes.astype(np.float64))
     p /= p.sum(-1, keepdims=True)
     np.testing.assert_allclose(np.exp(mc.log_mean), p.mean(0), rtol=1e-5)
@@ -100,3 +101,77 @@ def test_unequal_lengths_and_nothing_at_all_are_refused(network, data):
         run(network, (images, labels[:6], ids))
     with pytest.raises(ValueError, match="at least one"):
         run(network, (images[:0], labels[:0], ids[:0]))
+
+
+def test_passes_are_kept_on_request_and_statistics_are_theirs(network, data):
+    kept = run(network, data, num_samples=5, passes_at_once=2, batch_size=3, keep_passes=True)
+    assert kept.mc_logits.shape == (7, 5, NUM_CLASSES) and run(network, data, num_samples=5).mc_logits is None
+    np.testing.assert_allclose(kept.mc_logits.mean(1), kept.mc.mean_logits, atol=1e-5)
+    softmax = np.asarray(jax.nn.softmax(kept.mc_logits))
+    np.testing.assert_allclose(softmax.std(1), kept.mc.std, atol=1e-5)
+    assert len(np.unique(kept.mc_logits[0, :, 0])) == 5
+
+
+def test_reservation_and_confidence_have_statistics_over_passes(data):
+    gambler = with_reservation(small_cnn(num_classes=NUM_CLASSES + 1))
+    sure = with_confidence(small_cnn(num_classes=NUM_CLASSES), widths=(5,))
+    image = jnp.zeros((16, 16, 1))
+    bet = run(
+        (gambler, gambler.init(jax.random.key(0), image)), data, num_samples=4, passes_at_once=3, keep_passes=True
+    )
+    assert bet.logits.shape == (7, NUM_CLASSES) and bet.confidence is None
+    whole = np.concatenate([bet.mc_logits, bet.mc_reservation[..., None]], axis=-1)
+    share = np.asarray(jax.nn.softmax(whole))[..., -1]
+    np.testing.assert_allclose(bet.mc.reservation_mean, share.mean(1), atol=1e-6)
+    np.testing.assert_allclose(bet.mc.reservation_std, share.std(1), atol=1e-6)
+    variables = sure.init(jax.random.key(0), image)
+    said = run((sure, variables), data, num_samples=4, passes_at_once=3, keep_passes=True)
+    confidence = np.asarray(jax.nn.sigmoid(said.mc_confidence))
+    np.testing.assert_allclose(said.mc.confidence_mean, confidence.mean(1), atol=1e-6)
+    np.testing.assert_allclose(said.mc.confidence_std, confidence.std(1), atol=1e-6)
+    # With an encoder of its own, confidence changes and classes do not.
+    encoder = jax.tree.map(lambda leaf: leaf * 1.5, variables["params"]["network"])
+    tuned = {**variables, "params": {**variables["params"], "encoder": encoder}}
+    other = run((sure, tuned), data, num_samples=4)
+    np.testing.assert_allclose(other.logits, said.logits, atol=1e-6)
+    assert float(jnp.abs(other.confidence - said.confidence).max()) > 1e-3
+    assert float(jnp.abs(other.mc.confidence_mean - said.mc.confidence_mean).max()) > 1e-4
+
+
+def test_what_comes_before_the_first_mask_is_computed_once(network, data):
+    classifier, variables = network
+    calls = []
+
+    def prefix(variables, images):
+        calls.append(images.shape)
+        return classifier.prefix(variables, images)
+
+    run((classifier._replace(prefix=prefix), variables), data, num_samples=6, passes_at_once=2)
+    assert len(calls) == 1  # traced once for all batches and passes, outside of their loop
+
+
+def test_images_that_prefetch_are_asked_for_all_batches_ahead(network, data):
+    images, labels, ids = data
+
+    class Ahead:
+        asked: list
+
+        def __len__(self):
+            return len(images)
+
+        def prefetch(self, indices):
+            self.asked = indices
+            return (images[index] for index in indices)
+
+    source = Ahead()
+    np.testing.assert_array_equal(
+        run(network, (source, labels, ids), batch_size=3).logits, run(network, data, batch_size=3).logits
+    )
+    assert [index.tolist() for index in source.asked] == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
+
+
+@pytest.mark.parametrize("option", [{"num_samples": -1}, {"batch_size": 0}, {"passes_at_once": 0}])
+def test_numbers_out_of_range_are_named(network, data, option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"{name} must be at least"):
+        run(network, data, **option)

@@ -12,7 +12,16 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "sfjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
 CORE = (
     *("csf", "inference", "keys", "metrics", "models", "outputs", "phantoms", "pytree", "shifts"),
-    *("training", "training.loop", "training.losses", "training.augment"),
+    *(
+        "training",
+        "training.loop",
+        "training.losses",
+        "training.augment",
+        "training.methods",
+        "training.recipes",
+        "training.sharding",
+        "training.step",
+    ),
 )
 
 
@@ -27,6 +36,7 @@ import sys
 class Blocked:
     allowed = ("jax", "jaxlib", "flax", "optax", "numpy", "jaxtyping", "scipy", "ml_dtypes", "opt_einsum", "sfjax")
     blocked = ("pandas", "sklearn", "PIL", "pyarrow", "altair", "orbax", "tyro", "rich", "openTSNE", "beartype", "chex")
+    blocked += ("grain", "torch", "safetensors", "tensorboardX")
     def find_spec(self, name, path=None, target=None):
         # flax itself looks for orbax and rich: theirs is to do without, ours is not to ask.
         caller = sys._getframe(1)

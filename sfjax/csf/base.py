@@ -21,12 +21,15 @@ class CSF(NamedTuple):
         score: Higher is surer; only the order counts. Shape (n,).
         predict: The classes that `score` speaks of. Shape (n,).
         probability: Of being right, in [0, 1], where the score has one. Shape (n,).
+        log_probabilities: Logarithm of the class probabilities whose largest is `probability`, where it is that. Shape
+            (n, c).
         methods: The training methods of the networks it applies to.
     """
 
     score: Callable[[Outputs], Float[Array, " n"]]
     predict: Callable[[Outputs], Int[Array, " n"]]
     probability: Callable[[Outputs], Float[Array, " n"]] | None = None
+    log_probabilities: Callable[[Outputs], Float[Array, "n c"]] | None = None
     methods: frozenset[str] = ANY
 
 

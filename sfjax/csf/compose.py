@@ -22,29 +22,18 @@ def predict_mc(outputs: Outputs) -> Int[Array, " n"]:
     return jnp.argmax(mc_statistics(outputs).log_mean, axis=-1)
 
 
-def log_probabilities(csf: CSF, outputs: Outputs) -> Float[Array, "n c"]:
-    """Returns the logarithm of the class probabilities whose largest is the CSF's prediction.
-
-    Args:
-        csf: One that predicts by the pass without dropout or by the mean over passes.
-        outputs: A classifier's.
-    """
-    if csf.predict is predict_mc:
-        return mc_statistics(outputs).log_mean
-    return jax.nn.log_softmax(outputs.logits)
-
-
 def deterministic(rule: Rule, *, probability: Rule | None = None) -> CSF:
     """Returns the CSF that applies `rule` to the pass without dropout.
 
     Args:
         rule: A score of one vector of logits, higher is surer.
-        probability: A probability of being right from the same logits, if the score has one.
+        probability: The largest class probability of the same logits, if the score is about that.
     """
     return CSF(
         score=lambda outputs: jax.vmap(rule)(outputs.logits),
         predict=predict_plain,
         probability=None if probability is None else lambda outputs: jax.vmap(probability)(outputs.logits),
+        log_probabilities=None if probability is None else lambda outputs: jax.nn.log_softmax(outputs.logits),
     )
 
 
@@ -55,7 +44,7 @@ def mc_mean(rule: Rule, *, probability: Rule | None = None) -> CSF:
 
     Args:
         rule: A score of one vector of logits, higher is surer.
-        probability: A probability of being right from the same logits, if the score has one.
+        probability: The largest class probability of the same logits, if the score is about that.
     """
     return CSF(
         score=lambda outputs: jax.vmap(rule)(mc_statistics(outputs).log_mean),
@@ -63,6 +52,7 @@ def mc_mean(rule: Rule, *, probability: Rule | None = None) -> CSF:
         probability=None
         if probability is None
         else lambda outputs: jax.vmap(probability)(mc_statistics(outputs).log_mean),
+        log_probabilities=None if probability is None else lambda outputs: mc_statistics(outputs).log_mean,
     )
 
 

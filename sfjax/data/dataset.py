@@ -1,4 +1,4 @@
-"""A data set in memory: the images of all sets with what is known about each, checked as a whole."""
+"""A data set: the images of all sets, in memory or on disk, with what is known about each, checked as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from sfjax.data.check import UnknownClasses, check_rows, check_sets
 from sfjax.data.findings import Findings, listing
-from sfjax.data.images import decode_images, image_ids, sha256_of_array
+from sfjax.data.images import Images, ImagesIn, decode_images, image_ids, sha256_of_array
 from sfjax.data.manifest import STANDARD_COLUMNS, class_order, read_manifest, standardize
 from sfjax.data.splits import SOURCE_SPLITS, assign_splits
 
@@ -27,7 +27,7 @@ class Dataset:
     Attributes:
         name: For titles and file names.
         classes: Names of the classes of `train`; a label index counts here.
-        images: uint8 or uint16; the type's full range is 0 to 1.
+        images: uint8 or uint16; the type's full range is 0 to 1. An array, or `ImageFiles`, which is indexed like one.
         table: `row` (in the manifest, the header being 1), `image_path`, `image_id` (uint32), `sha256`, `label` (name),
             `label_index` (int32, `UNKNOWN` for a class outside `classes`), `split`, `domain`, `subclass`, `patient_id`,
             `shift_kind`, `loss_weight`, and every other column of the manifest and its metadata. Blank text: not known.
@@ -36,7 +36,7 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    images: Shaped[np.ndarray, "n h w k"]
+    images: Shaped[Images, "n h w k"]
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
 
@@ -45,12 +45,12 @@ class Dataset:
         """Names of the sets: the source sets, then the shifted test sets in alphabetical order."""
         return (*SOURCE_SPLITS, *sorted(set(self.table["split"]) - set(SOURCE_SPLITS)))
 
-    def subset(self, split: str) -> tuple[Shaped[np.ndarray, "m h w k"], pd.DataFrame]:
-        """Returns the images of one set and their rows of the table, numbered from 0."""
+    def subset(self, split: str) -> tuple[Shaped[Images, "m h w k"], pd.DataFrame]:
+        """Returns the images of one set, in memory or on disk as all are, and their rows of the table, from 0."""
         if split not in self.splits:
             raise ValueError(f"{self.name} has no set {split!r}. There are {', '.join(self.splits)}.")
-        where = (self.table["split"] == split).to_numpy()
-        return self.images[where], self.table[where].reset_index(drop=True)
+        rows = np.flatnonzero(self.table["split"] == split)
+        return self.images.take(rows, axis=0), self.table.iloc[rows].reset_index(drop=True)
 
 
 def load_dataset(
@@ -62,6 +62,7 @@ def load_dataset(
     columns: Mapping[str, str] | None = None,
     hold_out: Sequence[str] = (),
     channels: Literal[1, 3] | None = None,
+    images_in: ImagesIn = "memory",
     skip_bad_images: bool = False,
     unknown_classes: UnknownClasses = "error",
     workers: int | None = None,
@@ -78,6 +79,8 @@ def load_dataset(
         columns: Standard name -> name in the files.
         hold_out: Entries `domain=NAME` or `subclass=NAME` that become shifted test sets (see `assign_splits`).
         channels: 1 or 3 to convert; None keeps gray sets gray.
+        images_in: "disk" for more images than memory holds: all are read, checked and decoded here as well, and decoded
+            again whenever they are used. Everything else is the same.
         skip_bad_images: Go on without the files that are missing or cannot be decoded, and note which.
         unknown_classes: "failure" keeps images of shifted sets whose label is not in train, with index `UNKNOWN`.
         workers: Threads that decode.
@@ -93,6 +96,8 @@ def load_dataset(
         [path.parent / image for image in table["image_path"]],
         size=size,
         channels=channels,
+        images_in=images_in,
+        names=[f"{path.name} row {row}: {image}" for row, image in zip(table["row"], table["image_path"], strict=True)],
         workers=workers,
         progress=progress,
     )
@@ -109,7 +114,7 @@ def load_dataset(
         findings.fault("no image of the set is readable", lost)
     table["sha256"] = decoded.sha256
     default = path.resolve().parent.name if path.stem == "manifest" else path.stem
-    return _build(name or default, decoded.pixels[readable], table[readable], findings, seed, hold_out, unknown_classes)
+    return _build(name or default, decoded.pixels, table[readable], findings, seed, hold_out, unknown_classes)
 
 
 def dataset_from_arrays(
@@ -151,15 +156,17 @@ def dataset_from_arrays(
 
 def _build(
     name: str,
-    images: np.ndarray,
+    images: Images,
     table: pd.DataFrame,
     findings: Findings,
     seed: int,
     hold_out: Sequence[str],
     unknown_classes: UnknownClasses,
 ) -> Dataset:
+    """Returns the data set of a table whose index says which image a row has."""
     # One order for all manifests of the same images: nothing downstream can depend on how rows or files are arranged.
     order = np.lexsort((table["image_path"], table["sha256"]))
+    places = table.index.to_numpy()[order]
     table = table.iloc[order].reset_index(drop=True)
     table = assign_splits(table, findings, seed=seed, hold_out=hold_out)
     check_sets(table, findings, unknown_classes=unknown_classes)
@@ -173,4 +180,4 @@ def _build(
     table = table.assign(**computed)
     first = ["row", "image_path", "image_id", "sha256", "label", "label_index", *STANDARD_COLUMNS[2:]]
     table = table[[*first, *(column for column in table if column not in first)]]
-    return Dataset(name, classes, images[order], table, tuple(findings.notes))
+    return Dataset(name, classes, images.take(places, axis=0), table, tuple(findings.notes))

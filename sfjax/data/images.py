@@ -1,65 +1,56 @@
-"""Image files to arrays: PNG, JPEG, TIFF and BMP, gray or RGB, 8 or 16 bit.
-
-Every image is turned upright (EXIF), its shorter side resized to `size` with antialiasing and its center cut out. The
-aspect ratio is kept because shape is diagnostic and because squeezing would make a shift of its own between cameras of
-different formats; where much is cut off, that is noted. Gray levels are never stretched: the full range of the file's
-type is 0 to 1.
-"""
+"""Many image files to one array, or to a list of files that were checked: how they are read is in `decoding`."""
 
 import hashlib
-import io
 import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped, UInt32
-from PIL import Image, ImageOps
+from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-"""What Pillow may try."""
+from sfjax.data.decoding import Problem, convert, load
+from sfjax.data.files import ImageFiles
 
-_CUT = "cut to a square, losing more than a tenth of their area"
-_ENLARGED = "smaller than the working size and were enlarged"
-_REDUCED = "16-bit color, of which 8 bit are read"
+T = TypeVar("T")
+S = TypeVar("S")
+ImagesIn = Literal["memory", "disk"]
+Images = np.ndarray | ImageFiles
 
-
-class Problem(NamedTuple):
-    """Why a file gave no image: `kind` is a key of `sfjax.data.findings.REMEDIES`."""
-
-    kind: str
-    detail: str
+_UNDER_WAY = 64
+"""Files that are being read, or wait decoded for those before them: bounds memory."""
 
 
 class DecodedImages(NamedTuple):
     """What `decode_images` read, in the order of the paths.
 
     Attributes:
-        pixels: uint8, or uint16 if any image has 16 bit; shape (n, size, size, k); 0 where there was a problem.
+        pixels: uint8, or uint16 if any image has 16 bit; shape (n, size, size, k). Where there was a problem, an array
+            is 0, and `ImageFiles` raise.
         sha256: Hash of each file's bytes in hexadecimal, "" where the file could not be read.
         problems: Position -> why there is no image.
         notes: What was done to images that a person should know.
     """
 
-    pixels: Shaped[np.ndarray, "n h w k"]
+    pixels: Shaped[Images, "n h w k"]
     sha256: list[str]
     problems: dict[int, Problem]
     notes: list[str]
 
 
-class _Loaded(NamedTuple):
-    pixels: np.ndarray | None
+class _Facts(NamedTuple):
+    """What is kept of a file beside its pixels; without an image it has 0 channels."""
+
     sha256: str
-    problem: Problem | None = None
-    remarks: frozenset[str] = frozenset()
-
-
-class _Unsupported(ValueError):
-    """A picture that can be decoded, but not without a choice that is the user's."""
+    problem: Problem | None
+    remarks: frozenset[str]
+    channels: int = 0
+    deep: bool = False
+    largest: int = 0
 
 
 def decode_images(
@@ -67,10 +58,12 @@ def decode_images(
     *,
     size: int,
     channels: Literal[1, 3] | None = None,
+    images_in: ImagesIn = "memory",
+    names: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> DecodedImages:
-    """Returns the images as one array, with each file's hash and what was wrong with those that cannot be read.
+    """Returns the images as one array or as files, with each file's hash and what was wrong with those that have none.
 
     Gray images keep one channel. If there are also RGB images, all become RGB; if there are also 16-bit images, 8-bit
     values are multiplied by 257, so that white stays white.
@@ -79,12 +72,29 @@ def decode_images(
         paths: The files.
         size: Side of the square images in pixels, from 1.
         channels: 1 turns RGB to luminance (ITU-R BT.601), 3 repeats gray; None keeps what there is.
+        images_in: "memory" keeps the pixels; "disk" reads and decodes every file as well, but keeps none, and gives
+            `ImageFiles` that decode again when they are asked for.
+        names: What the errors of `ImageFiles` call the files; None is their paths.
         workers: Threads; None leaves the number to Python.
         progress: Called with (files read, files in all).
     """
     if size < 1:
         raise ValueError(f"Images need a side of at least 1 pixel, and size is {size}. Common sizes are 64 and 224.")
-    loaded: list[_Loaded] = []
+    if images_in not in ("memory", "disk"):
+        raise ValueError(f"Images are kept in memory or on disk, and images_in is {images_in!r}.")
+    in_memory = images_in == "memory"
+
+    # A thread lets go of pixels that are not kept, so that none wait for their turn.
+    def read(path: str | PathLike[str]) -> tuple[_Facts, np.ndarray | None]:
+        loaded = load(Path(path), size)
+        facts, pixels = _Facts(loaded.sha256, loaded.problem, loaded.remarks), loaded.pixels
+        if pixels is None:
+            return facts, None
+        facts = facts._replace(channels=pixels.shape[2], deep=pixels.dtype == np.uint16, largest=int(pixels.max()))
+        return facts, pixels if in_memory else None
+
+    facts: list[_Facts] = []
+    stored = np.zeros((len(paths) if in_memory else 0, size, size, channels or 1), np.uint8)
     # Filters are set once, around all threads, because they belong to the process. Pillow warns about odd metadata,
     # which does not matter here, and about huge pictures, which are refused.
     with warnings.catch_warnings():
@@ -92,21 +102,28 @@ def decode_images(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         pool = ThreadPoolExecutor(workers)
         try:
-            for item in pool.map(lambda path: _load(Path(path), size), paths):
-                loaded.append(item)
+            for of_file, pixels in _in_order(pool, read, paths):
+                if pixels is not None:
+                    stored = _with_room(stored, len(facts), channels or pixels.shape[2], pixels.dtype)
+                    stored[len(facts)] = convert(pixels, stored.shape[3], stored.dtype)
+                facts.append(of_file)
                 if progress is not None:
-                    progress(len(loaded), len(paths))
+                    progress(len(facts), len(paths))
         finally:
             pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
-    present = [item.pixels for item in loaded if item.pixels is not None]
-    k = channels or max((pixels.shape[2] for pixels in present), default=1)
-    dtype = np.uint16 if any(pixels.dtype == np.uint16 for pixels in present) else np.uint8
-    stacked = np.zeros((len(loaded), size, size, k), dtype)
-    for i, item in enumerate(loaded):
-        if item.pixels is not None:
-            stacked[i] = _convert(item.pixels, k, stacked.dtype)
-    problems = {i: item.problem for i, item in enumerate(loaded) if item.problem is not None}
-    return DecodedImages(stacked, [item.sha256 for item in loaded], problems, _notes(loaded, stacked))
+    k = channels or max((of_file.channels for of_file in facts), default=0) or 1
+    sha256 = [of_file.sha256 for of_file in facts]
+    problems = {i: of_file.problem for i, of_file in enumerate(facts) if of_file.problem is not None}
+    if in_memory:
+        return DecodedImages(stored, sha256, problems, _notes(facts, k))
+    files = ImageFiles(
+        paths=np.array([str(Path(path).absolute()) for path in paths], dtype=object),
+        names=np.array([str(path) for path in paths] if names is None else names, dtype=object),
+        sha256=np.array(sha256, dtype=object),
+        image_shape=(size, size, k),
+        dtype=np.dtype(np.uint16 if any(of_file.deep for of_file in facts) else np.uint8),
+    )
+    return DecodedImages(files, sha256, problems, _notes(facts, k))
 
 
 def sha256_of_array(image: Shaped[np.ndarray, "h w k"]) -> str:
@@ -125,106 +142,43 @@ def image_ids(sha256: Sequence[str]) -> UInt32[np.ndarray, " n"]:
     return np.array([int(digest[:8], 16) for digest in sha256], dtype=np.uint32)
 
 
-def _load(path: Path, size: int) -> _Loaded:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return _Loaded(None, "", Problem("missing file", "no such file"))
-    except OSError as error:
-        return _Loaded(None, "", Problem("undecodable image", f"the file cannot be opened: {error.strerror}"))
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        pixels, remarks = _decode(data, size)
-    except Image.UnidentifiedImageError:
-        return _Loaded(None, digest, Problem("undecodable image", "not a PNG, JPEG, TIFF or BMP file"))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        detail = f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, Pillow's limit against decompression bombs"
-        return _Loaded(None, digest, Problem("undecodable image", detail))
-    except _Unsupported as error:
-        return _Loaded(None, digest, Problem("undecodable image", str(error)))
-    except Exception as error:  # decoders of broken files raise anything; the text goes into the report
-        return _Loaded(None, digest, Problem("undecodable image", f"{error.__class__.__name__}: {error}"))
-    return _Loaded(pixels, digest, None, remarks)
+def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
+    """Yields what the threads make of each item, in the items' order."""
+    under_way: deque[Future[S]] = deque()
+    for item in items:
+        under_way.append(pool.submit(function, item))
+        if len(under_way) == _UNDER_WAY:
+            yield under_way.popleft().result()
+    for future in under_way:
+        yield future.result()
 
 
-def _decode(data: bytes, size: int) -> tuple[np.ndarray, frozenset[str]]:
-    """Returns the image of a file's bytes as uint8 or uint16 of shape (size, size, 1 or 3), and what was done to it."""
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind the picture
-        raise _Unsupported(f"{frames} pictures in one file; store each in its own")
-    remarks = set()
-    layout = str(image.tile[0].args).partition(",")[0] if image.tile else ""  # the file's own, gone after load()
-    if ";16" in layout and not image.mode.startswith("I"):
-        remarks.add(_REDUCED)
-    inverted = image.mode.startswith("I;16") and _is_min_is_white(image)
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    image = _gray_or_rgb(image)
-    side = min(image.size)
-    if side**2 < 0.9 * image.width * image.height:
-        remarks.add(_CUT)
-    if side < size:
-        remarks.add(_ENLARGED)
-    if not image.mode.startswith("I"):
-        pixels = np.asarray(_square(image, size))
-        return pixels.reshape(size, size, -1), frozenset(remarks)
-    # Through float, which holds 16 bit exactly: resampling of I;16 differs between Pillow's versions.
-    levels = np.asarray(image).astype(np.float32)
-    levels = np.asarray(_square(Image.fromarray(65535 - levels if inverted else levels), size))
-    return np.rint(levels).clip(0, 65535).astype(np.uint16)[:, :, None], frozenset(remarks)
+def _with_room(stored: np.ndarray, count: int, k: int, dtype: np.dtype) -> np.ndarray:
+    """Returns `stored`, or an array of the same images that also holds some of `k` channels and `dtype`.
+
+    What the images have in common is known when all are decoded, and a list of them beside the array would double the
+    memory. Only a first image of another kind makes a new array.
+    """
+    k, dtype = max(stored.shape[3], k), np.promote_types(stored.dtype, dtype)
+    if (k, dtype) == (stored.shape[3], stored.dtype):
+        return stored
+    wider = np.zeros((*stored.shape[:3], k), dtype)
+    for i in range(count):
+        wider[i] = convert(stored[i], k, dtype)
+    return wider
 
 
-def _gray_or_rgb(image: Image.Image) -> Image.Image:
-    """Returns the image in mode L, RGB or one of 16-bit gray, or raises where that needs a choice."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return image  # older Pillow gives 16-bit PNG as I
-    if image.mode not in ("1", "L", "P", "RGB", "RGBX", "LA", "PA", "RGBA", "YCbCr"):
-        raise _Unsupported(f"pixel mode {image.mode} is neither gray nor RGB of 8 or 16 bit; convert the file")
-    if image.has_transparency_data:
-        image = image.convert("LA" if image.mode in ("L", "LA", "1") else "RGBA")
-        if np.asarray(image.getchannel("A")).min() < 255:
-            raise _Unsupported("it is partly transparent; store it on a background")
-    was_palette = image.mode == "P"
-    image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    if was_palette:
-        red, green, blue = (np.asarray(channel) for channel in image.split())
-        if np.array_equal(red, green) and np.array_equal(green, blue):
-            return image.getchannel("R")
-    return image
-
-
-def _is_min_is_white(image: Image.Image) -> bool:
-    # Pillow inverts such TIFFs ("0 is white") at 8 bit but not at 16 bit.
-    return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-
-
-def _convert(pixels: np.ndarray, k: int, dtype: np.dtype) -> np.ndarray:
-    if k == 1 and pixels.shape[2] == 3:
-        pixels = np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(pixels.dtype)[:, :, None]
-    if dtype == np.uint16 and pixels.dtype == np.uint8:
-        pixels = pixels.astype(np.uint16) * np.uint16(257)
-    return pixels if pixels.shape[2] == k else np.repeat(pixels, k, axis=2)
-
-
-def _notes(loaded: Sequence[_Loaded], stacked: np.ndarray) -> list[str]:
-    present = [item for item in loaded if item.pixels is not None]
-    counts = Counter(remark for item in present for remark in item.remarks)
+def _notes(facts: Sequence[_Facts], k: int) -> list[str]:
+    present = [of_file for of_file in facts if of_file.channels]
+    counts = Counter(remark for of_file in present for remark in of_file.remarks)
     notes = [f"{counts[remark]} of {len(present)} images are {remark}." for remark in sorted(counts)]
-    gray = sum(item.pixels.shape[2] == 1 for item in present if item.pixels is not None)
+    gray = sum(of_file.channels == 1 for of_file in present)
     if 0 < gray < len(present):
-        made = "RGB" if stacked.shape[3] == 3 else "gray"
+        made = "RGB" if k == 3 else "gray"
         notes.append(f"{gray} gray and {len(present) - gray} RGB images: all are {made} now.")
-    deep = sum(item.pixels.dtype == np.uint16 for item in present if item.pixels is not None)
+    deep = sum(of_file.deep for of_file in present)
     if 0 < deep < len(present):
         notes.append(f"{len(present) - deep} 8-bit images among {deep} 16-bit ones: all are 16-bit now.")
-    if deep and deep == len(present) and (largest := int(stacked.max())) < 2**14:
+    if deep and deep == len(present) and (largest := max(of_file.largest for of_file in present)) < 2**14:
         notes.append(f"No value of the 16-bit images is above {largest} of 65535: if they are 12-bit, rescale them.")
     return notes

@@ -10,8 +10,8 @@ import pandas as pd
 from jaxtyping import Bool, Int, UInt8
 
 from sfjax import latent, views
-from sfjax.csf import CSFS
 from sfjax.report.tables import GALLERY
+from sfjax.study.entries import csf_of, is_entry
 from sfjax.views.export import write_whole
 from sfjax.views.tables import csf_names
 
@@ -102,7 +102,7 @@ def _task_page(task: TaskReport, results: pd.DataFrame) -> views.TaskPage:
         gallery = _in_galleries(points, csfs)
         for where, size in ((gallery, GALLERY_PIXELS), (~gallery, HOVER_PIXELS)):
             images |= zip(ids[where].tolist(), views.thumbnails(pixels[where], pixels=size), strict=True)
-    probabilities = frozenset(csf for csf in csfs if csf in CSFS and CSFS[csf].probability is not None)
+    probabilities = frozenset(csf for csf in csfs if is_entry(csf) and csf_of(csf).probability is not None)
     return views.TaskPage(
         name=task.name,
         classes=tuple(str(name) for name in task.classes),

@@ -13,14 +13,13 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from sfjax import latent
-from sfjax.csf import CSFS
 from sfjax.data import patient_groups
 from sfjax.keys import stream
 from sfjax.metrics import resample_weights
 from sfjax.metrics.ordering import order_by_score
 from sfjax.metrics.risk_coverage import curve_of
-from sfjax.outputs import Outputs, concatenate
-from sfjax.study.evaluation import evaluate
+from sfjax.study.entries import csf_of
+from sfjax.study.evaluation import Said, evaluate, first_network, together
 
 GALLERY: Final = 12
 """Of each test set and csf, so many of the most confident failures are embedded whatever the sample is."""
@@ -43,7 +42,7 @@ class Points(NamedTuple):
 
 
 def points_table(
-    outputs: Mapping[str, Outputs],
+    outputs: Mapping[str, Said],
     tables: Mapping[str, pd.DataFrame],
     classes: Sequence[str],
     csfs: Sequence[str],
@@ -59,10 +58,10 @@ def points_table(
     a share.
 
     Args:
-        outputs: By test set, with features; one network's.
+        outputs: By test set, with features: what one network says, or the networks of one seed.
         tables: By test set, a row an image: kind, domain, subclass, label (a class name).
         classes: Names of the classes that the outputs number.
-        csfs: Names in `sfjax.csf.CSFS`.
+        csfs: Entries (`sfjax.study.entries`).
         size: How many images at most.
         seed: Of the sample and the embedding.
         num_jobs: Processor cores.
@@ -71,14 +70,16 @@ def points_table(
         ValueError: The test sets differ, are of unequal length, or have no features.
     """
     _check(outputs, tables)
-    lacking = [name for name, output in outputs.items() if output.features is None]
+    first = {name: first_network(said) for name, said in outputs.items()}
+    lacking = [name for name, output in first.items() if output.features is None]
     if lacking:
         raise ValueError(
             f"The outputs of {', '.join(lacking)} have no features to embed. "
             "Keep the penultimate layer in inference.run."
         )
-    whole = concatenate(list(outputs.values()))
-    sets = np.repeat(list(outputs), [len(output) for output in outputs.values()])
+    said = together(list(outputs.values()))
+    whole = first_network(said)
+    sets = np.repeat(list(outputs), [len(output) for output in first.values()])
     columns = ["kind", "domain", "subclass", "label"]
     about = pd.concat([tables[name][columns] for name in outputs], ignore_index=True)
     table = pd.DataFrame(
@@ -86,13 +87,13 @@ def points_table(
             "id": np.arange(len(sets)),
             "test_set": sets,
             **{column: about[column].fillna("").astype(str) for column in columns},
-            "row": np.concatenate([np.arange(len(output)) for output in outputs.values()]),
+            "row": np.concatenate([np.arange(len(output)) for output in first.values()]),
         }
     )
     names, labels = np.asarray([str(name) for name in classes]), np.asarray(whole.labels)
     failure = np.zeros(len(table), dtype=bool)
     most_confident = []
-    for csf, verdict in _verdicts(whole, csfs).items():
+    for csf, verdict in _verdicts(said, csfs).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
         table[f"predicted_{csf}"] = names[verdict.predicted]
@@ -111,7 +112,7 @@ def points_table(
 
 
 def curves_table(
-    outputs: Mapping[str, Outputs],
+    outputs: Mapping[str, Said],
     tables: Mapping[str, pd.DataFrame],
     csfs: Sequence[str],
     *,
@@ -122,19 +123,19 @@ def curves_table(
     """Returns the risk-coverage curve of every csf on every test set, with its pointwise 95 % bootstrap band.
 
     Args:
-        outputs: By test set; one network's.
+        outputs: By test set: what one network says, or the networks of one seed.
         tables: By test set, a row an image: kind; further, where known, patient_id, by which it is resampled.
-        csfs: Names in `sfjax.csf.CSFS`.
+        csfs: Entries (`sfjax.study.entries`).
         key: Draws the resamples; all csfs share them.
         num_resamples: How many.
         num_points: Of a curve, at equal steps of coverage.
     """
     _check(outputs, tables)
     grid = np.arange(1, num_points + 1) / num_points
-    verdicts = _verdicts(concatenate(list(outputs.values())), csfs)
+    verdicts = _verdicts(together(list(outputs.values())), csfs)
     start = 0
     parts = []
-    for name, output in outputs.items():
+    for name, output in ((name, first_network(said)) for name, said in outputs.items()):
         table, n = tables[name], len(output)
         here = slice(start, start + n)
         start += n
@@ -156,13 +157,13 @@ def curves_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def _check(outputs: Mapping[str, Outputs], tables: Mapping[str, pd.DataFrame]) -> None:
+def _check(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
     if not outputs or set(outputs) != set(tables):
         raise ValueError(
             f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
             f"and {', '.join(tables) or 'none'}."
         )
-    for name, output in outputs.items():
+    for name, output in ((name, first_network(said)) for name, said in outputs.items()):
         if len(output) != len(tables[name]) or not len(output):
             raise ValueError(
                 f"{name} has {len(output)} outputs and {len(tables[name])} rows; both must be equal, above 0."
@@ -183,11 +184,11 @@ class _Verdict(NamedTuple):
         return pd.Series(self.score).rank(pct=True).to_numpy()
 
 
-def _verdicts(outputs: Outputs, csfs: Sequence[str]) -> dict[str, _Verdict]:
+def _verdicts(outputs: Said, csfs: Sequence[str]) -> dict[str, _Verdict]:
     said = evaluate(outputs, csfs)
     rows = zip(csfs, said.score, said.predicted, said.probability, strict=True)
     return {
-        name: _Verdict(score, predicted, None if CSFS[name].probability is None else probability)
+        name: _Verdict(score, predicted, None if csf_of(name).probability is None else probability)
         for name, score, predicted, probability in rows
     }
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from sfjax.shifts.sampling import bilinear
+
 Strength = Float[Array, ""] | float
 
 LONGEST_BLUR = 0.25
@@ -83,21 +85,8 @@ def elastic(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Stre
     References:
         Simard et al., Best practices for convolutional neural networks applied to visual document analysis, ICDAR 2003.
     """
-    h, w, k = image.shape
+    h, w, _ = image.shape
     coarse = jax.random.normal(key, (ELASTIC_GRID, ELASTIC_GRID, 2), image.dtype)
     field = strength * min(h, w) * jax.image.resize(coarse, (h, w, 2), "cubic")
     rows, columns = jnp.meshgrid(jnp.arange(h, dtype=image.dtype), jnp.arange(w, dtype=image.dtype), indexing="ij")
-    y = jnp.clip(rows + field[..., 0], 0, h - 1)
-    x = jnp.clip(columns + field[..., 1], 0, w - 1)
-    top, left = jnp.minimum(jnp.floor(y), h - 2), jnp.minimum(jnp.floor(x), w - 2)
-    # The square of four ends at the last pixel, whose weight is then 1: every neighbor that is read exists.
-    dy, dx = (y - top)[..., None], (x - left)[..., None]
-    index = (top * w + left).astype(jnp.int32)
-    flat = image.reshape(h * w, k)
-
-    def pixel(offset: int) -> Float[Array, "h w k"]:
-        return flat.at[index + offset].get(mode="promise_in_bounds")
-
-    upper = pixel(0) + dx * (pixel(1) - pixel(0))
-    lower = pixel(w) + dx * (pixel(w + 1) - pixel(w))
-    return upper + dy * (lower - upper)
+    return bilinear(image, rows + field[..., 0], columns + field[..., 1])

@@ -1,8 +1,10 @@
 """The benchmark: its configuration, its units of work and its tables."""
 
 from sfjax.study.config import PRESETS, Config, ManifestConfig, Preset
+from sfjax.study.entries import entries
 from sfjax.study.evidence import baseline
-from sfjax.study.run import TABLES, Task, collect, collect_resamples, load_tasks, num_resamples, run
+from sfjax.study.networks import Task
+from sfjax.study.run import TABLES, collect, collect_resamples, load_tasks, num_resamples, run
 from sfjax.study.storage import open_folder
 from sfjax.study.tasks import TestSet, task_names
 
@@ -17,6 +19,7 @@ __all__ = [
     "baseline",
     "collect",
     "collect_resamples",
+    "entries",
     "load_tasks",
     "num_resamples",
     "open_folder",

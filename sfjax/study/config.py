@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from sfjax.csf import CSFS
 from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
 from sfjax.shifts import NUM_LEVELS, SHIFTS
-from sfjax.training import Recipe
+from sfjax.study.entries import ALL, entries
+from sfjax.training import METHODS, PUBLISHED, Recipe
+from sfjax.training.recipes import check as check_recipe
 
 MIN_IMAGE_SIZE: Final = 16
 
@@ -33,6 +34,7 @@ class ManifestConfig:
         shift_kind_column: acquisition, manifestation, acquisition+manifestation or named.
         loss_weight_column: What a failure on this image weighs: its cost, or a factor of what a cost matrix says.
         hold_out: `domain=NAME` or `subclass=NAME`: kept out of training, made a shifted test set.
+        images_in: `disk` decodes images when they are needed, for sets that memory does not hold.
         skip_bad_images: Go on without files that cannot be read; how many is said.
         unknown_classes: `failure` counts shifted images of classes unseen in training as failures.
         group_columns: Further columns by whose values results are told apart, as they are by class and subclass. Their
@@ -50,6 +52,7 @@ class ManifestConfig:
     shift_kind_column: str = "shift_kind"
     loss_weight_column: str = "loss_weight"
     hold_out: tuple[str, ...] = ()
+    images_in: Literal["memory", "disk"] = "memory"
     skip_bad_images: bool = False
     unknown_classes: Literal["error", "failure"] = "error"
     group_columns: tuple[str, ...] = ()
@@ -65,13 +68,19 @@ class Config:
         phantom_train: Training images of a phantom task.
         phantom_test: Images of its i.i.d. test set; val, cal and the shifted sets are in proportion.
         image_size: Pixels a side.
-        network: A name in `sfjax.models.MODELS`.
+        network: small_cnn, densenet121, densenet161 or efficientnet_b4.
+        methods: Training methods: cross_entropy, confidnet, deep_gamblers, devries, ensemble; one network each. Scores
+            that apply to any are scored on the first.
         recipe: How networks are trained.
-        seeds: One network each.
+        published: Network, image size and recipe of one of the study's tasks instead; `by_task` gives each phantom task
+            its own.
+        pretrained: Weights of the network to begin with: a torchvision or timm file, .safetensors, .pth or .pt.
+        seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
         corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
         levels: Which of the five strengths.
-        csfs: Names in `sfjax.csf.CSFS`.
+        csfs: Names in `sfjax.csf.CSFS`, or METHOD_CSF for one of any method on another one's network; `all` for all
+            that the methods allow.
         resamples: Of the bootstrap behind every interval; at least as many as the comparison of all CSFs needs.
         cost_matrix: CSV of what a failure costs, true class x predicted class. Every risk then stands in cost too.
         max_loss_weight: The largest loss weight there can be, stated beforehand: guarantees about cost need it where
@@ -79,6 +88,13 @@ class Config:
         target_risks: Risks that guarantees promise; about cost, as shares of the largest cost.
         delta: Chance that a guarantee about the selective risk may be broken.
         embedded_images: At most so many in the latent scatter of a task.
+        compute: What networks compute in; `auto` is bfloat16 on accelerators. Weights, statistics and logits are
+            float32 always.
+        recompute: Keep fewer activations in training and compute them again, for large images.
+        checkpoint_steps: Checkpoints after every so many steps besides those after epochs.
+        inference_batch_size: Images at a time.
+        passes_at_once: Monte Carlo passes computed side by side; bounds memory.
+        tensorboard: Write TensorBoard logs too.
         data_seed: Draws phantoms, splits, corruptions and resamples, which all networks share.
     """
 
@@ -88,19 +104,50 @@ class Config:
     phantom_test: int = 500
     image_size: int = 64
     network: str = "small_cnn"
+    methods: tuple[str, ...] = ("cross_entropy",)
     recipe: Recipe = field(default_factory=Recipe)
+    published: Literal["none", "by_task", "dermoscopy", "chest_xray", "microscopy", "lung_ct"] = "none"
+    pretrained: Path | None = None
     seeds: tuple[int, ...] = (0, 1)
     num_samples: int = 50
     corruptions: tuple[str, ...] = tuple(SHIFTS)
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
-    csfs: tuple[str, ...] = tuple(CSFS)
+    csfs: tuple[str, ...] = (ALL,)
     resamples: int = 1400
     cost_matrix: Path | None = None
     max_loss_weight: float | None = None
     target_risks: tuple[float, ...] = (0.05, 0.1)
     delta: float = 0.05
     embedded_images: int = 2000
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    recompute: bool = False
+    checkpoint_steps: int | None = None
+    inference_batch_size: int = 256
+    passes_at_once: int = 10
+    tensorboard: bool = False
     data_seed: int = 0
+
+
+class Settings(NamedTuple):
+    """What the networks of one task are.
+
+    Attributes:
+        network: A name in `sfjax.models.MODELS`.
+        image_size: Pixels a side.
+        recipe: How they are trained.
+    """
+
+    network: str
+    image_size: int
+    recipe: Recipe
+
+
+def settings_of(config: Config, task: str) -> Settings:
+    """Returns what the networks of a task are: as configured, or as in the study."""
+    if config.published == "none":
+        return Settings(config.network, config.image_size, config.recipe)
+    published = PUBLISHED[task if config.published == "by_task" else config.published]
+    return Settings(published.network, published.image_size, published.recipe)
 
 
 @dataclass(frozen=True)
@@ -135,14 +182,33 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             Config(),
         ),
         "standard": Preset(
-            "All four phantom tasks at 224 px, five seeds. Meant for an accelerator; many hours on a CPU.",
+            "All four phantom tasks at 224 px, DenseNet-121, three training methods, five seeds. Meant for an "
+            "accelerator; days on a CPU.",
             Config(
                 phantom_train=6000,
                 phantom_test=2000,
                 image_size=224,
-                recipe=Recipe(epochs=30),
+                network="densenet121",
+                methods=("confidnet", "deep_gamblers", "devries"),
+                recipe=Recipe(epochs=30, learning_rate=1e-3, confidence_epochs=10, fine_tuning_epochs=5),
                 seeds=(0, 1, 2, 3, 4),
                 embedded_images=5000,
+                inference_batch_size=64,
+                passes_at_once=4,
+            ),
+        ),
+        "paper": Preset(
+            "As in the study: each task's network, image size, recipe and methods, three seeds. Meant for several "
+            "accelerators and real images (--manifest, --published TASK, --pretrained).",
+            Config(
+                phantom_train=6000,
+                phantom_test=2000,
+                methods=("confidnet", "deep_gamblers"),
+                published="by_task",
+                seeds=(0, 1, 2),
+                embedded_images=5000,
+                inference_batch_size=32,
+                passes_at_once=2,
             ),
         ),
     }
@@ -155,8 +221,8 @@ def check(config: Config) -> None:
     for name, values, allowed in (
         ("tasks", config.tasks, PHANTOMS),
         ("network", (config.network,), MODELS),
+        ("methods", config.methods, METHODS),
         ("corruptions", config.corruptions, SHIFTS),
-        ("csfs", config.csfs, CSFS),
         ("levels", config.levels, range(1, NUM_LEVELS + 1)),
     ):
         unknown = [value for value in values if value not in allowed]
@@ -167,6 +233,7 @@ def check(config: Config) -> None:
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must not name one thing twice; got {', '.join(map(str, values))}.")
     for name, value, least in (
+        ("methods", len(config.methods), 1),
         ("seeds", len(set(config.seeds)) if len(set(config.seeds)) == len(config.seeds) else 0, 1),
         ("csfs", len(config.csfs), 1),
         ("tasks", len(config.tasks), 1),
@@ -180,10 +247,11 @@ def check(config: Config) -> None:
         ("phantom_train", config.phantom_train, 20),
         ("phantom_test", config.phantom_test, 10),
         ("embedded_images", config.embedded_images, 1),
-        ("recipe.epochs", config.recipe.epochs, 1),
-        ("recipe.batch_size", config.recipe.batch_size, 2),
+        ("inference_batch_size", config.inference_batch_size, 1),
+        ("passes_at_once", config.passes_at_once, 1),
+        ("checkpoint_steps", config.checkpoint_steps, 1),
     ):
-        if value < least:
+        if value is not None and value < least:
             raise ValueError(f"{name} must be at least {least}; got {value}.")
     for name, value in (("data_seed", config.data_seed), *(("seeds", seed) for seed in config.seeds)):
         if not 0 <= value < 2**32:
@@ -203,12 +271,14 @@ def check(config: Config) -> None:
         )
     if config.max_loss_weight is not None and not config.max_loss_weight > 0:
         raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
-    recipe = config.recipe
-    if not (recipe.learning_rate > 0 and recipe.weight_decay >= 0 and 0 <= recipe.max_shift < 0.5):
-        raise ValueError(
-            "learning_rate must be above 0, weight_decay at least 0, and max_shift at least 0 and below 0.5; "
-            f"got {recipe.learning_rate}, {recipe.weight_decay} and {recipe.max_shift}."
-        )
+    named = entries(config.csfs, config.methods)
+    if len(set(named)) < len(named):
+        raise ValueError(f"csfs must not name one thing twice; got {', '.join(config.csfs)}.")
+    if config.published == "by_task" and config.data.manifest is not None:
+        raise ValueError(f"published by_task is for phantoms. Name a task's settings: {', '.join(PUBLISHED)}.")
+    if config.pretrained is not None and not config.pretrained.is_file():
+        raise ValueError(f"pretrained must be a file of weights, and there is none at {config.pretrained}.")
+    check_recipe(config.recipe)
 
 
 def as_json(config: Config) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What every CSF says of a set of images, as plain arrays: the bridge from a network's outputs to its metrics."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import jax
@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from sfjax.csf import CSFS
-from sfjax.csf.compose import log_probabilities
 from sfjax.metrics.calibration import brier_of_images, nll_of_images
-from sfjax.outputs import Outputs, take
+from sfjax.outputs import Outputs, concatenate, take
+from sfjax.study.entries import csf_of, method_of
 
 ACCEPTED_OF_VALIDATION: Final = 0.8
 """`accepted_failure_rate` uses the threshold above which this share of the validation images lies."""
@@ -25,7 +24,7 @@ class Evaluated(NamedTuple):
         score: Higher is surer.
         predicted: The class that the score speaks of.
         probability: Of being right; NaN where the CSF has none.
-        nll: Negative log-likelihood of the true class; NaN where the CSF has no probability.
+        nll: Negative log-likelihood of the true class; NaN where the CSF has no class probabilities.
         brier: Squared distance of the class probabilities from the truth; NaN likewise.
         labels: True classes; the number of classes stands for every class that the network does not know.
         num_classes: Of the network's classes and the unknown one.
@@ -45,19 +44,44 @@ class Evaluated(NamedTuple):
         return self._replace(**taken)
 
 
-def evaluate(outputs: Outputs, csfs: Sequence[str]) -> Evaluated:
+Said = Outputs | Mapping[str, Outputs]
+"""What one network says of n images, or what several say, by training method; the first one's features are shown."""
+
+
+def together(parts: Sequence[Said]) -> Said:
+    """Returns what the same networks say of several sets of images, as of one."""
+    if all(isinstance(part, Outputs) for part in parts):
+        return concatenate(parts)  # pyright: ignore[reportArgumentType]
+    methods = list(parts[0])  # pyright: ignore[reportArgumentType]
+    return {method: concatenate([part[method] for part in parts]) for method in methods}  # pyright: ignore
+
+
+def first_network(said: Said) -> Outputs:
+    """Returns what the first network says."""
+    return said if isinstance(said, Outputs) else next(iter(said.values()))
+
+
+def evaluate(said: Said, csfs: Sequence[str]) -> Evaluated:
     """Returns what all CSFs say.
 
     Args:
-        outputs: One network's, of n images.
-        csfs: Names in `sfjax.csf.CSFS`.
+        said: What their networks say of n images.
+        csfs: Entries (`sfjax.study.entries`).
     """
-    n, c = outputs.logits.shape
+    by_method = {"": said} if isinstance(said, Outputs) else said
+    place_of = {csf: "" if isinstance(said, Outputs) else method_of(csf, list(by_method)) for csf in csfs}
+    first = first_network(said)
+    n, c = first.logits.shape
     repeated = np.minimum(np.arange(padded_length(n)), n - 1)
-    fields = [np.asarray(field)[:, :n] for field in _evaluate(tuple(csfs), take(outputs, repeated))]
-    score, predicted, probability, nll, brier = fields
+    rows: dict[str, list[np.ndarray]] = {}
+    for method, outputs in by_method.items():
+        own = tuple(csf for csf in csfs if place_of[csf] == method)
+        if own:
+            found = [np.asarray(field)[:, :n] for field in _evaluate(own, take(outputs, repeated))]
+            rows |= {csf: [field[i] for field in found] for i, csf in enumerate(own)}
+    score, predicted, probability, nll, brier = (np.stack(field) for field in zip(*map(rows.get, csfs), strict=True))  # pyright: ignore
     # A class that the network does not know is a class of its own: always a failure, and never recalled.
-    labels = np.where(np.asarray(outputs.labels) < 0, c, np.asarray(outputs.labels)).astype(np.int32)
+    labels = np.where(np.asarray(first.labels) < 0, c, np.asarray(first.labels)).astype(np.int32)
     return Evaluated(score, predicted, probability, nll, brier, labels, c + 1)
 
 
@@ -67,11 +91,12 @@ def _evaluate(
 ) -> tuple[Float[Array, "s n"], Int[Array, "s n"], Float[Array, "s n"], Float[Array, "s n"], Float[Array, "s n"]]:
     without = jnp.full(outputs.labels.shape, jnp.nan)
     rows = []
-    for csf in (CSFS[name] for name in csfs):
+    for csf in map(csf_of, csfs):
         probability = nll = brier = without
         if csf.probability is not None:
-            log_p = log_probabilities(csf, outputs)
             probability = csf.probability(outputs)
+        if csf.log_probabilities is not None:
+            log_p = csf.log_probabilities(outputs)
             nll, brier = nll_of_images(log_p, outputs.labels), brier_of_images(jnp.exp(log_p), outputs.labels)
         rows.append((csf.score(outputs), csf.predict(outputs), probability, nll, brier))
     return tuple(jnp.stack(field) for field in zip(*rows, strict=True))  # pyright: ignore[reportReturnType]

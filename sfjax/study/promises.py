@@ -16,8 +16,7 @@ from sfjax import keys, metrics
 from sfjax.data import patient_groups
 from sfjax.metrics import Estimate
 from sfjax.metrics.guarantees import Guarantee, crc_threshold, ltt_threshold, one_per_patient, sgr_threshold
-from sfjax.outputs import Outputs
-from sfjax.study.evaluation import Evaluated, evaluate
+from sfjax.study.evaluation import Evaluated, Said, evaluate
 from sfjax.study.scores import ALL_DOMAINS, Plan
 from sfjax.study.tasks import TestSet
 
@@ -50,8 +49,8 @@ class Promise(NamedTuple):
 
 
 def make_promises(
-    calibration: Sequence[Outputs],
-    validation: Sequence[Outputs],
+    calibration: Sequence[Said],
+    validation: Sequence[Said],
     table: pd.DataFrame,
     plan: Plan,
     *,
@@ -64,8 +63,8 @@ def make_promises(
     A target is a risk of failures; for costs it is that share of the largest cost.
 
     Args:
-        calibration: Each network's outputs on the calibration set.
-        validation: Each network's outputs on the validation set.
+        calibration: What the networks of each seed say of the calibration set.
+        validation: What they say of the validation set.
         table: A row a calibration image.
         plan: Networks, CSFs and costs.
         target_risks: In (0, 1].
@@ -119,7 +118,7 @@ class Became(NamedTuple):
 def keep_promises(
     promises: Sequence[Promise],
     test_sets: Sequence[TestSet],
-    outputs: Sequence[Sequence[Outputs]],
+    outputs: Sequence[Sequence[Said]],
     table: pd.DataFrame,
     plan: Plan,
 ) -> pd.DataFrame:
@@ -134,7 +133,7 @@ def keep_promises(
     Args:
         promises: From `make_promises`.
         test_sets: Which.
-        outputs: For each test set the outputs of each network.
+        outputs: For each test set, what the networks of each seed say.
         table: A row an image.
         plan: Networks, CSFs, costs and resamples: those of the scores.
     """
@@ -152,7 +151,7 @@ def keep_promises(
 
 
 def _became(
-    promises: Sequence[Promise], outputs: Sequence[Outputs], table: pd.DataFrame, weights: np.ndarray, plan: Plan
+    promises: Sequence[Promise], outputs: Sequence[Said], table: pd.DataFrame, weights: np.ndarray, plan: Plan
 ) -> Became:
     evaluated = {seed: evaluate(one, plan.csfs) for seed, one in zip(plan.seeds, outputs, strict=True)}
     losses = {

@@ -8,45 +8,29 @@ nothing, and being killed within one loses that one.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 
-from sfjax import inference, keys, outputs, shifts
+from sfjax import keys, outputs
 from sfjax.data import Dataset, patient_groups
 from sfjax.data.costs import load_costs
 from sfjax.metrics import resamples_needed
-from sfjax.models import MODELS, Classifier, Variables
-from sfjax.outputs import Outputs
 from sfjax.study import promises, scores, storage
-from sfjax.study.config import Config
-from sfjax.study.evaluation import FailureCosts
+from sfjax.study.config import Config, settings_of
+from sfjax.study.entries import entries, method_of
+from sfjax.study.evaluation import FailureCosts, Said
+from sfjax.study.networks import Task, store_outputs, stored_sets, train_network
 from sfjax.study.tasks import TestSet, load_task, task_names, test_sets
-from sfjax.training import initial_state, train
-from sfjax.training.checkpoints import Checkpoints
+from sfjax.training import METHODS
+from sfjax.training.fit import num_epochs
 
-METHOD = "cross_entropy"
 IDENTIFYING = frozenset({"row", "image_path", "image_id", "sha256", "patient_id", "patient"})
 MOST_GROUPS = 50
 KEPT_COLUMNS = frozenset(
     ("row", "image_id", "label", "label_index", "split", "domain", "subclass", "shift_kind", "loss_weight")
 )
-
-
-class Task(NamedTuple):
-    """A task at work: its data and where its files are."""
-
-    name: str
-    dataset: Dataset
-    classifier: Classifier
-    test_sets: list[TestSet]
-    folder: Path
-    costs: FailureCosts | None = None
-
-    def outputs_path(self, seed: int, test_set: str) -> Path:
-        return self.folder / f"seed_{seed}" / "outputs" / f"{test_set}.npz"
 
 
 def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int], object]) -> Iterator[Task]:
@@ -76,8 +60,7 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
         else:
             storage.write_text(task_folder / "images.sha256", digest + "\n")
             storage.write_table(path, shareable(dataset.table, group_columns))
-        classifier = MODELS[config.network](num_classes=len(dataset.classes))
-        yield Task(name, dataset, classifier, test_sets(config, dataset), task_folder, costs)
+        yield Task(name, dataset, settings_of(config, name), test_sets(config, dataset), task_folder, costs)
 
 
 def failure_costs(config: Config, dataset: Dataset) -> FailureCosts | None:
@@ -152,33 +135,40 @@ def run(config: Config, task: Task) -> Iterator[tuple[str, float]]:
     """Does what is missing of a task; yields after each unit what it was and the share of the task that is done."""
     work = _Work(config, task)
     for seed in config.seeds:
-        yield from _train(config, task, seed, work)
-        yield from _outputs(config, task, seed, work)
-    yield from _scores(config, task, work)
+        for method in config.methods:
+            title = f"seed {seed}" if len(config.methods) == 1 else f"{method}, seed {seed}"
+            for step, epochs in train_network(config, task, method, seed):
+                yield work(f"{title}: {step}", epochs * work.epoch[method])
+            for step, stored in store_outputs(config, task, method, seed):
+                yield work(f"{title}: {step}", sum(work.outputs[method][one.name] for one in stored))
+    # One process scores; the others' part was training.
+    if jax.process_index() == 0:
+        yield from _scores(config, task, work)
 
 
 class _Work:
     """Keeps account of the share that is done, in images passed through the network once."""
 
     def __init__(self, config: Config, task: Task) -> None:
-        sizes = task.dataset.table["split"].value_counts()
-        self.epoch = 3 * int(sizes["train"])
-        self.outputs = {test_set.name: 2 * int(sizes[test_set.split]) for test_set in stored_sets(task)}
+        sizes, recipe = task.dataset.table["split"].value_counts(), task.settings.recipe
+        members = {method: recipe.members if METHODS[method].ensemble else 1 for method in config.methods}
+        self.epoch = {method: 3 * number * int(sizes["train"]) for method, number in members.items()}
+        self.outputs = {
+            method: {one.name: 2 * number * int(sizes[one.split]) for one in stored_sets(task)}
+            for method, number in members.items()
+        }
         self.scores = 500
-        groups = len(scored_together(task.test_sets))
-        per_seed = config.recipe.epochs * self.epoch + sum(self.outputs.values())
-        self.total = len(config.seeds) * per_seed + groups * self.scores
+        per_seed = sum(
+            num_epochs(METHODS[method], recipe, len(task.dataset.classes)) * self.epoch[method]
+            + sum(self.outputs[method].values())
+            for method in config.methods
+        )
+        self.total = len(config.seeds) * per_seed + len(scored_together(task.test_sets)) * self.scores
         self.done = 0
 
     def __call__(self, step: str, cost: int) -> tuple[str, float]:
         self.done += cost
         return step, self.done / self.total
-
-
-def stored_sets(task: Task) -> list[TestSet]:
-    """Returns all sets whose outputs are stored: train, val and cal too."""
-    source = [TestSet(split, split, "none", "iid") for split in ("train", "val", "cal")]
-    return source + task.test_sets
 
 
 def scored_together(sets: list[TestSet]) -> dict[str, list[TestSet]]:
@@ -189,104 +179,11 @@ def scored_together(sets: list[TestSet]) -> dict[str, list[TestSet]]:
     return groups
 
 
-def _train(config: Config, task: Task, seed: int, work: _Work) -> Iterator[tuple[str, float]]:
-    folder = task.folder / f"seed_{seed}"
-    history_path = folder / "history.csv"
-    if (folder / "head.npz").exists():
-        yield work(f"seed {seed}: trained", config.recipe.epochs * work.epoch)
-        return
-    images, table = task.dataset.subset("train")
-    labels, ids = table["label_index"].to_numpy(np.int32), table["image_id"].to_numpy(np.uint32)
-    key = keys.stream(jax.random.key(seed), "train")
-    start = initial_state(task.classifier, config.recipe, images.shape[1:], len(images), key)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = checkpoints.latest(start) or start
-        done = int(state.epoch)
-        history = pd.read_csv(history_path).iloc[:done].to_dict("records") if done and history_path.exists() else []
-        if done:
-            yield work(f"seed {seed}: epoch {done} from its checkpoint", done * work.epoch)
-        for epoch in train(task.classifier, images, labels, ids, recipe=config.recipe, key=key, state=state):
-            state = epoch.state
-            accuracy = _accuracy(task, state.variables)
-            history.append({"epoch": epoch.number, "loss": epoch.loss, "val_accuracy": accuracy})
-            storage.write_table(history_path, pd.DataFrame(history))
-            checkpoints.save(state)
-            step = f"seed {seed}: epoch {epoch.number} of {config.recipe.epochs}, val accuracy {accuracy:.3f}"
-            yield work(step, work.epoch)
-    weight, bias = task.classifier.head(state.variables)
-    outputs.write_npz(folder / "head.npz", {"weight": np.asarray(weight), "bias": np.asarray(bias)})
-
-
-def _accuracy(task: Task, variables: Variables) -> float:
-    images, table = task.dataset.subset("val")
-    said = inference.run(
-        task.classifier,
-        variables,
-        images,
-        table["label_index"].to_numpy(np.int32),
-        table["image_id"].to_numpy(np.uint32),
-        key=jax.random.key(0),
-    )
-    return float(np.mean(np.asarray(said.logits).argmax(-1) == table["label_index"].to_numpy()))
-
-
-def _outputs(config: Config, task: Task, seed: int, work: _Work) -> Iterator[tuple[str, float]]:
-    missing = [one for one in stored_sets(task) if not task.outputs_path(seed, one.name).exists()]
-    finished = sum(work.outputs.values()) - sum(work.outputs[one.name] for one in missing)
-    if finished:
-        yield work(f"seed {seed}: outputs there", finished)
-    if not missing:
-        return
-    variables = _variables(config, task, seed)
-    for test_set in missing:
-        said = classify(config, task, variables, seed, test_set)
-        path = task.outputs_path(seed, test_set.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        outputs.save(said, path)
-        yield work(f"seed {seed}: outputs on {test_set.name}", work.outputs[test_set.name])
-
-
-def _variables(config: Config, task: Task, seed: int) -> Variables:
-    images, _ = task.dataset.subset("train")
-    key = keys.stream(jax.random.key(seed), "train")
-    like = initial_state(task.classifier, config.recipe, images.shape[1:], len(images), key)
-    with Checkpoints(task.folder / f"seed_{seed}" / "checkpoints") as checkpoints:
-        state = checkpoints.latest(like)
-    if state is None or int(state.epoch) != config.recipe.epochs:
-        folder = task.folder / f"seed_{seed}"
-        raise ValueError(f"The last checkpoint in {folder} cannot be read. Delete that folder to train it again.")
-    return state.variables
-
-
-def classify(config: Config, task: Task, variables: Variables, seed: int, test_set: TestSet) -> Outputs:
-    """Returns what a network says about a set; about the training set without Monte Carlo passes."""
-    images, table = task.dataset.subset(test_set.split)
-    transform = None
-    if test_set.kind == "corruption":
-        transform = corruption(config, test_set)
-    return inference.run(
-        task.classifier,
-        variables,
-        images,
-        table["label_index"].to_numpy(np.int32),
-        table["image_id"].to_numpy(np.uint32),
-        key=keys.stream(jax.random.key(seed), "mc_dropout"),
-        num_samples=0 if test_set.split == "train" else config.num_samples,
-        transform=transform,
-    )
-
-
-def corruption(config: Config, test_set: TestSet) -> inference.Transform:
-    """Returns the corruption of a test set for batches: the same for every network."""
-    key = keys.stream(jax.random.key(config.data_seed), "corruption")
-    return lambda images, ids: shifts.apply(test_set.shift, key, images, ids, level=test_set.level)
-
-
 def plan_of(config: Config, task: Task) -> scores.Plan:
     """Returns how the task's test sets are scored."""
     return scores.Plan(
         seeds=config.seeds,
-        csfs=config.csfs,
+        csfs=entries(config.csfs, config.methods),
         resamples=num_resamples(config),
         key=keys.stream(jax.random.key(config.data_seed), "bootstrap"),
         costs=task.costs,
@@ -296,7 +193,8 @@ def plan_of(config: Config, task: Task) -> scores.Plan:
 
 def num_resamples(config: Config) -> int:
     """Returns the resamples of the bootstrap: those asked for, or as many as comparing all CSFs with one needs."""
-    return max(config.resamples, resamples_needed(max(len(config.csfs) - 1, 1)))
+    compared = len(entries(config.csfs, config.methods)) - 1
+    return max(config.resamples, resamples_needed(max(compared, 1)))
 
 
 TABLES = ("results", "summary", "comparisons", "groups", "guarantees")
@@ -305,27 +203,28 @@ TABLES = ("results", "summary", "comparisons", "groups", "guarantees")
 
 def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, float]]:
     plan = plan_of(config, task)
-    validation = [outputs.load(task.outputs_path(seed, "val")) for seed in config.seeds]
+    validation = [task.said(config, seed, "val") for seed in config.seeds]
     promised = None
     for name, group in scored_together(task.test_sets).items():
         folder = task.folder / "scores"
         paths = [folder / f"{name}.{table}.parquet" for table in TABLES]
         if not all(path.exists() for path in (*paths, folder / f"{name}.resamples.npz")):
-            said = [[outputs.load(task.outputs_path(seed, one.name)) for seed in config.seeds] for one in group]
+            said = [[task.said(config, seed, one.name) for seed in config.seeds] for one in group]
             _, table = task.dataset.subset(group[0].split)
             *tables, resamples = scores.score_test_sets(group, said, validation, table, plan)
             promised = promised or _promises(config, task, validation, plan)
             tables.append(promises.keep_promises(promised, group, said, table, plan))
-            about = {"task": task.name, "training_set": task.name, "network": config.network, "method": METHOD}
+            about = {"task": task.name, "training_set": task.name, "network": task.settings.network}
             folder.mkdir(exist_ok=True)
             outputs.write_npz(folder / f"{name}.resamples.npz", resamples)
             for path, scored in zip(paths, tables, strict=True):
-                storage.write_table(path, scored.assign(**about))
+                methods = [method_of(csf, config.methods) for csf in scored["csf"]] if len(scored) else []
+                storage.write_table(path, scored.assign(**about, method=methods))
         yield work(f"scores on {name}", work.scores)
 
 
-def _promises(config: Config, task: Task, validation: Sequence[Outputs], plan: scores.Plan) -> list[promises.Promise]:
-    calibration = [outputs.load(task.outputs_path(seed, "cal")) for seed in config.seeds]
+def _promises(config: Config, task: Task, validation: Sequence[Said], plan: scores.Plan) -> list[promises.Promise]:
+    calibration = [task.said(config, seed, "cal") for seed in config.seeds]
     return promises.make_promises(
         calibration,
         validation,

@@ -14,11 +14,10 @@ import pandas as pd
 from jaxtyping import Array
 
 from sfjax import keys, metrics
-from sfjax.csf import CSFS
 from sfjax.data import patient_groups
 from sfjax.metrics import Estimate
-from sfjax.outputs import Outputs
-from sfjax.study.evaluation import Evaluated, FailureCosts, evaluate, padded_length, thresholds
+from sfjax.study.entries import csf_of
+from sfjax.study.evaluation import Evaluated, FailureCosts, Said, evaluate, padded_length, thresholds
 from sfjax.study.evidence import EVENT, FEW_DISCORDANT, FEW_FAILURES, Evidence, baseline, evidence
 from sfjax.study.tasks import TestSet
 
@@ -40,8 +39,10 @@ METRICS: Final = (
 )
 COST_METRICS: Final = ("mean_cost", "aurc_cost", "augrc_cost", "silent_cost", "accepted_cost", "cost_correlation")
 """Added where failures have costs."""
-OF_PROBABILITY: Final = frozenset({"nll", "brier", "ece", "silent_failure_rate", "silent_cost"})
-"""Metrics of a probability: only CSFs that have one have a row."""
+OF_PROBABILITY: Final = frozenset({"ece", "silent_failure_rate", "silent_cost"})
+"""Metrics of a probability of being right: only CSFs that have one have a row."""
+OF_CLASS_PROBABILITIES: Final = frozenset({"nll", "brier"})
+"""Metrics of the probabilities of all classes, likewise."""
 RATES: Final = ("accuracy", "silent_failure_rate", "accepted_failure_rate")
 """Metrics that are shares of the images on which something happens."""
 RANKED: Final = ("aurc", "augrc", "aurc_cost", "augrc_cost")
@@ -80,7 +81,7 @@ class Plan(NamedTuple):
 
     Attributes:
         seeds: Of the networks, in the outputs' order.
-        csfs: Names in `sfjax.csf.CSFS`.
+        csfs: Entries (`sfjax.study.entries`).
         resamples: Of the bootstrap.
         key: Its key, the same for all test sets of a task.
         costs: What failures cost; None where each costs 1.
@@ -102,8 +103,8 @@ class Plan(NamedTuple):
 
 def score_test_sets(
     test_sets: Sequence[TestSet],
-    outputs: Sequence[Sequence[Outputs]],
-    validation: Sequence[Outputs],
+    outputs: Sequence[Sequence[Said]],
+    validation: Sequence[Said],
     table: pd.DataFrame,
     plan: Plan,
 ) -> ScoredTables:
@@ -111,8 +112,8 @@ def score_test_sets(
 
     Args:
         test_sets: Which.
-        outputs: For each test set the outputs of each network.
-        validation: Each network's, for thresholds.
+        outputs: For each test set, what the networks of each seed say.
+        validation: What they say of the validation set, for thresholds.
         table: A row an image.
         plan: How.
     """
@@ -226,7 +227,9 @@ def _about(test_set: TestSet) -> dict[str, str | int]:
 
 
 def _applies(metric: str, csf: str) -> bool:
-    return metric not in OF_PROBABILITY or CSFS[csf].probability is not None
+    if metric in OF_CLASS_PROBABILITIES:
+        return csf_of(csf).log_probabilities is not None
+    return metric not in OF_PROBABILITY or csf_of(csf).probability is not None
 
 
 def _per_network(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dict[str, object]]:

@@ -11,7 +11,7 @@ from sfjax.data.splits import SOURCE_SPLITS
 from sfjax.phantoms import generate
 from sfjax.phantoms.generate import COUNTS
 from sfjax.phantoms.microscopy import composite
-from sfjax.study.config import Config
+from sfjax.study.config import Config, settings_of
 
 
 class TestSet(NamedTuple):
@@ -45,23 +45,24 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
     Raises:
         ManifestError: The images or their table have faults; all of them are listed.
     """
-    data = config.data
+    data, size = config.data, settings_of(config, name).image_size
     if data.manifest is None:
         share = config.phantom_test / COUNTS["iid_test"]
         counts = {split: max(round(count * share), 4) for split, count in COUNTS.items()}
         counts |= {"train": config.phantom_train, "iid_test": config.phantom_test}
-        images, columns = generate(name, seed=config.data_seed, size=config.image_size, counts=counts)
+        images, columns = generate(name, seed=config.data_seed, size=size, counts=counts)
         return dataset_from_arrays(name, images, columns, seed=config.data_seed)
     standard = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind", "loss_weight")
     columns = {column: getattr(data, f"{column}_column") for column in standard}
     folder = data.manifest.parent
     return load_dataset(
         data.manifest,
-        size=config.image_size,
+        size=size,
         seed=config.data_seed,
         metadata=[folder / path if (folder / path).exists() else path for path in data.metadata],
         columns={column: named for column, named in columns.items() if named != column},
         hold_out=data.hold_out,
+        images_in=data.images_in,
         skip_bad_images=data.skip_bad_images,
         unknown_classes=data.unknown_classes,
         progress=progress,

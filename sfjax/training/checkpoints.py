@@ -1,17 +1,30 @@
-"""Checkpoints of training by Orbax: written whole or not at all, the newest readable one is used."""
+"""Checkpoints by Orbax: written in the background, whole or not at all; the newest readable one is used."""
 
 from collections import Counter
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from sfjax.training.loop import TrainState
+from sfjax.training.step import TrainState
+
+
+class Found(NamedTuple):
+    """What a folder of checkpoints holds.
+
+    Attributes:
+        state: The newest that can be read, or None where there is none.
+        refused: Why newer ones cannot be, with their paths.
+    """
+
+    state: Any
+    refused: tuple[str, ...]
 
 
 class Checkpoints:
-    """The checkpoints of one training run in one folder, numbered by epoch.
+    """Numbered checkpoints in one folder.
 
     Args:
         folder: Where they are; made if it is missing.
@@ -19,45 +32,69 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
         handler = ocp.StandardCheckpointHandler()
         self._manager = ocp.CheckpointManager(folder.absolute(), item_handlers=handler, options=options)
 
-    def save(self, state: TrainState) -> None:
-        """Writes the state under its epoch."""
-        self._manager.save(int(state.epoch), args=ocp.args.StandardSave(state))
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return Path(self._manager.directory)
 
-    def latest(self, like: TrainState) -> TrainState | None:
-        """Returns the newest state that can be read, or None where there is none.
+    def save(self, number: int, state: Any) -> None:
+        """Begins to write a state under a number, after what was begun before; one of that number is replaced.
 
         Args:
-            like: A state of the same network and recipe, for structure, shapes and types.
+            number: Checkpoints are ordered by it.
+            state: A pytree of arrays, none of which may be donated or changed afterwards.
+        """
+        if number in self._manager.all_steps():
+            self._manager.wait_until_finished()
+            self._manager.delete(number)
+        self._manager.save(number, args=ocp.args.StandardSave(state))
+
+    def latest(self, like: Any) -> Found:
+        """Returns the newest state that can be read, and why newer ones cannot.
+
+        Those refused are deleted once an older one serves in their place.
+
+        Args:
+            like: A state of the same network and recipe, for structure, shapes, types and where the arrays go; of a
+                `TrainState`, the key is compared too.
 
         Raises:
             ValueError: There are checkpoints and none of them can be read; the message names folder and reasons.
         """
-        wanted = Counter(leaf.shape for leaf in jax.tree.leaves(like))
-        reasons, unreadable = [], []
-        for epoch in sorted(self._manager.all_steps(), reverse=True):
+        self._manager.wait_until_finished()
+        refused, unreadable = [], []
+        for number in sorted(self._manager.all_steps(), reverse=True):
             try:
-                # Asked first, because Orbax reads the arrays all the same and floods the terminal with what went wrong.
-                found = Counter(tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(epoch)))
-                if found != wanted:
-                    surplus, missing = (sorted(shapes) for shapes in (found - wanted, wanted - found))
-                    raise ValueError(f"it is of another network: arrays {surplus} where this one has {missing}")
-                restored = self._manager.restore(epoch, args=ocp.args.StandardRestore(jax.eval_shape(lambda: like)))
-                for broken in unreadable:  # Orbax would not write over them
-                    self._manager.delete(broken)
-                return cast(TrainState, restored)
-            except (ValueError, OSError, KeyError) as error:  # cut short, or of another network
-                unreadable.append(epoch)
-                reasons.append(f"epoch {epoch}: {' '.join(str(error).split())[:200]}")
-        if reasons:
+                state = self._read(number, like)
+            except (ValueError, OSError, KeyError) as error:  # cut short, or of another network or run
+                unreadable.append(number)
+                refused.append(f"{self.folder / str(number)}: {' '.join(str(error).split())[:300]}")
+                continue
+            for broken in unreadable:
+                self._manager.delete(broken)
+            return Found(state, tuple(refused))
+        if refused:
             raise ValueError(
-                f"No checkpoint in {self._manager.directory} can be read ({'; '.join(reasons)}). "
-                "Delete the folder to train anew."
+                f"No checkpoint in {self.folder} can be read. {'; '.join(refused)}. Delete the folder to train anew."
             )
-        return None
+        return Found(None, ())
+
+    def _read(self, number: int, like: Any) -> Any:
+        # Asked first, because Orbax reads the arrays all the same and floods the terminal with what went wrong.
+        found = Counter(tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(number)))
+        wanted = Counter(leaf.shape for leaf in jax.tree.leaves(like))
+        if found != wanted:
+            surplus, missing = (sorted(shapes.elements()) for shapes in (found - wanted, wanted - found))
+            raise ValueError(f"it is of another network: arrays {surplus} where this one has {missing}")
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        state: Any = self._manager.restore(number, args=ocp.args.StandardRestore(abstract))
+        if isinstance(like, TrainState) and not np.array_equal(state.key, like.key):
+            raise ValueError("it is of a run with another seed")
+        return state
 
     def close(self) -> None:
         """Waits for what is being written and lets go of the folder."""

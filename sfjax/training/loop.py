@@ -1,75 +1,70 @@
-"""Training as a generator of epochs: pure steps, one jitted function, no files."""
+"""Training of one stage as a generator of states: no files."""
 
-import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from sfjax import keys
-from sfjax.inference import as_float
+from sfjax.inference import Devices, batches
 from sfjax.models import Classifier, Variables
-from sfjax.training.augment import Flips, augment
-from sfjax.training.losses import cross_entropy
+from sfjax.training.losses import first_carry
+from sfjax.training.methods import Stage
+from sfjax.training.recipes import Recipe
+from sfjax.training.sharding import DataParallel
+from sfjax.training.step import TrainState, optimizer, trained_part
+from sfjax.training.step import step as take_step
+
+STEPS_BETWEEN_CHECKS = 50
+"""Losses are looked at after so many steps, so that the host does not wait for every one."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
+class Labelled(NamedTuple):
+    """Images to learn from, or to validate with.
 
     Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images a step; the last incomplete batch of an epoch is left out, and shuffling makes that another
-            one each epoch.
-        learning_rate: Adam's, at its highest: it rises over the first tenth of all steps and falls to 0 as a cosine.
-        weight_decay: AdamW's, per step and unit of learning rate.
-        flips: Random mirroring: none, horizontal (left and right), or all (also up and down, and transposed).
-        max_shift: Largest random movement, as a share of each side.
+        images: Shape (n, h, w, k), uint8, uint16 or float in [0, 1]: an array, or images on disk (`sfjax.inference`).
+        labels: From 0.
+        ids: From the images' content: they key dropout and augmentation.
     """
 
-    epochs: int = 12
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    flips: Flips = "horizontal"
-    max_shift: float = 0.06
+    images: Any
+    labels: Int[np.ndarray, " n"]
+    ids: UInt32[np.ndarray, " n"]
 
 
-class TrainState(NamedTuple):
-    """Everything that the next epoch depends on, besides the recipe, the images and the key."""
+class Progress(NamedTuple):
+    """Where training is.
 
-    variables: Variables
-    optimizer: Any
-    epoch: Array
+    Attributes:
+        epoch: Epochs that are done.
+        step: Steps of the next one that are done; 0 at the end of an epoch.
+        state: To go on from.
+        loss: Mean over the steps of the epoch that has just ended, or that is going on; one a network if there are
+            several.
+    """
 
-
-class Epoch(NamedTuple):
-    """What one epoch left: the state after it, and the mean loss over its steps."""
-
-    number: int
+    epoch: int
+    step: int
     state: TrainState
-    loss: float
+    loss: Float[np.ndarray, "*s"]
 
 
-def initial_state(
-    classifier: Classifier, recipe: Recipe, image_shape: tuple[int, ...], num_images: int, key: Key[Array, ""]
-) -> TrainState:
-    """Returns the state before the first epoch.
+class DivergedError(ValueError):
+    """The loss or the gradient is not finite.
 
-    Args:
-        classifier: The network.
-        recipe: How it will be trained.
-        image_shape: (h, w, k).
-        num_images: Size of the training set.
-        key: The run's key; the weights come from its stream `init`.
+    Attributes:
+        epoch: In which, from 1.
+        step: In which of its steps, from 1.
+        image_ids: Of that step's images.
     """
-    variables = classifier.init(keys.stream(key, "init"), jnp.zeros(image_shape, jnp.float32))
-    return TrainState(variables, optimizer(recipe, num_images).init(variables["params"]), jnp.zeros((), jnp.int32))
+
+    def __init__(self, message: str, epoch: int, step: int, image_ids: np.ndarray) -> None:
+        super().__init__(message)
+        self.epoch, self.step, self.image_ids = epoch, step, image_ids
 
 
 def steps_per_epoch(recipe: Recipe, num_images: int) -> int:
@@ -77,93 +72,157 @@ def steps_per_epoch(recipe: Recipe, num_images: int) -> int:
     return max(num_images // recipe.batch_size, 1)
 
 
-@functools.cache
-def optimizer(recipe: Recipe, num_images: int) -> optax.GradientTransformation:
-    """Returns AdamW behind gradient clipping at norm 1, with warm-up and a cosine over the recipe's whole length."""
-    steps = recipe.epochs * steps_per_epoch(recipe, num_images)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, max(steps // 10, 1), max(steps, 2))
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=recipe.weight_decay))
+def initial_variables(classifier: Classifier, image_shape: tuple[int, ...], key: Key[Array, "*s"]) -> Variables:
+    """Returns the weights and statistics before training, stacked where there are several keys.
+
+    Args:
+        classifier: The network.
+        image_shape: (h, w, k).
+        key: The run's; the weights come from its stream `init`.
+    """
+    image = jnp.zeros(image_shape, jnp.float32)
+    if key.ndim == 0:
+        return classifier.init(keys.stream(key, "init"), image)
+    # One after the other: mapped, each initializer would be compiled anew.
+    made = [classifier.init(keys.stream(one, "init"), image) for one in key]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
+
+
+def begin(
+    stage: Stage,
+    recipe: Recipe,
+    variables: Variables,
+    num_images: int,
+    key: Key[Array, "*s"],
+    *,
+    before: TrainState | None = None,
+) -> TrainState:
+    """Returns the state before a stage's first step.
+
+    Args:
+        stage: Which.
+        recipe: How networks are trained.
+        variables: Those after the stage before.
+        num_images: Size of the training set.
+        key: The run's, or one a network that trains in the same program.
+        before: The state after the stage before, for a stage that continues it.
+    """
+    if stage.begin is not None:
+        variables = stage.begin(variables)
+    init = optimizer(stage, recipe, steps_per_epoch(recipe, num_images)).init
+    carry = first_carry(stage.loss)
+    if key.ndim:
+        init = jax.vmap(init)
+        carry = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(key),)), carry)
+    moments = (
+        before.optimizer if stage.continues and before is not None else init(trained_part(stage, variables["params"]))
+    )
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(
+        variables, moments, carry, jax.random.key_data(key), zero, zero, jnp.zeros(key.shape, jnp.float32)
+    )
 
 
 def train(
     classifier: Classifier,
-    images: np.ndarray,
-    labels: np.ndarray,
-    image_ids: np.ndarray,
+    data: Labelled,
     *,
+    stage: Stage,
     recipe: Recipe,
-    key: Key[Array, ""],
-    state: TrainState | None = None,
-) -> Iterator[Epoch]:
-    """Yields each epoch with the state after it. From a state that it yielded it goes on exactly as it would have.
+    state: TrainState,
+    every: int | None = None,
+    devices: Devices | None = None,
+) -> Iterator[Progress]:
+    """Yields the state after each epoch. From any state that it yielded it goes on exactly as it would have.
+
+    Order, augmentation and dropout of a step depend on the state's key, the epoch and the step alone; an image's
+    augmentation and masks on the key, the epoch and the image.
 
     Args:
         classifier: The network.
-        images: Shape (n, h, w, k), uint8, uint16 or float in [0, 1].
-        labels: Shape (n,), from 0.
-        image_ids: uint32 from the images' content, shape (n,): they key dropout and augmentation.
+        data: To learn from.
+        stage: Of training.
         recipe: How to train.
-        key: The run's key. Order, augmentation and dropout have streams of their own below it.
-        state: Where to go on; None starts anew.
+        state: From `begin`, or where to go on.
+        every: Yields after every so many steps too.
+        devices: Each batch is divided between them; None takes all there are.
 
     Raises:
-        ValueError: The loss is not a number; the message names epoch and step.
+        DivergedError: The loss or the gradient is not finite; the message names epoch, step and images.
+        ValueError: The batch cannot be divided between the devices.
     """
-    n = len(images)
-    if state is None:
-        state = initial_state(classifier, recipe, images.shape[1:], n, key)
-    steps, size = steps_per_epoch(recipe, n), min(recipe.batch_size, n)
-    variables, optimizer_state = state.variables, state.optimizer
-    for epoch in range(int(state.epoch), recipe.epochs):
-        order = np.asarray(jax.random.permutation(keys.stream(key, "order", epoch), n))
-        epoch_key = keys.stream(key, "epoch", epoch)
-        losses = []
-        for step in range(steps):
-            index = order[step * size : (step + 1) * size]
-            batch = jnp.asarray(images[index]), jnp.asarray(labels[index], jnp.int32), jnp.asarray(image_ids[index])
-            # Strict dtype promotion is for our arithmetic; optax mixes a float32 rate with weakly typed constants.
-            with jax.numpy_dtype_promotion("standard"):
-                variables, optimizer_state, loss = _step(
-                    classifier, recipe, n, variables, optimizer_state, *batch, epoch_key
-                )
-            losses.append(loss)
-        values = np.asarray(jnp.stack(losses))
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"The training loss must be finite, and in epoch {epoch + 1} it is {values[~np.isfinite(values)][0]} "
-                f"from step {int(np.argmin(np.isfinite(values))) + 1} of {steps} on. Lower the learning rate "
-                f"({recipe.learning_rate}), or look for images that are all one value."
+    parallel = DataParallel(devices)
+    n, steps, size = (
+        len(data.images),
+        steps_per_epoch(recipe, len(data.images)),
+        min(recipe.batch_size, len(data.images)),
+    )
+    rows, weight = parallel.rows(size), _image_weights(recipe, data.labels)
+    stacked = state.key.ndim == 2
+    key = jax.random.wrap_key_data(state.key)
+    state = parallel.replicate(state)
+    while int(state.epoch) < stage.epochs:
+        epoch = int(state.epoch)
+        order = _order(keys_of(key, stage, "order", epoch), n)
+        epoch_key = parallel.replicate(jax.random.key_data(keys_of(key, stage, "epoch", epoch)))
+        chosen = [order[..., step * size : (step + 1) * size][..., rows] for step in range(int(state.step), steps)]
+        unchecked = []
+        arriving = batches(data.images, [index.reshape(-1) for index in chosen])
+        for step, (index, images) in enumerate(zip(chosen, arriving, strict=True), int(state.step)):
+            axis = index.ndim - 1
+            batch = (
+                parallel.divide(np.asarray(images).reshape(*index.shape, *images.shape[1:]), size, axis=axis),
+                parallel.divide(data.labels[index].astype(np.int32), size, axis=axis),
+                parallel.divide(weight[index], size, axis=axis),
+                parallel.divide(data.ids[index].astype(np.uint32), size, axis=axis),
             )
-        state = TrainState(variables, optimizer_state, jnp.asarray(epoch + 1, jnp.int32))
-        yield Epoch(epoch + 1, state, float(values.mean()))
+            state, loss, norm = take_step(classifier, stage, recipe, steps, stacked, state, batch, epoch_key)
+            unchecked.append((step, data.ids[index], loss, norm))
+            due = every is not None and (step + 1) % every == 0 and step + 1 < steps
+            if due or len(unchecked) == STEPS_BETWEEN_CHECKS or step + 1 == steps:
+                _check(unchecked, stage, recipe, epoch, steps)
+                unchecked = []
+            if due:
+                yield Progress(epoch, step + 1, state, np.asarray(state.loss) / (step + 1))
+        mean = np.asarray(state.loss) / steps
+        state = state._replace(epoch=state.epoch + 1, step=jnp.zeros_like(state.step), loss=jnp.zeros_like(state.loss))
+        yield Progress(epoch + 1, 0, state, mean)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _step(
-    classifier: Classifier,
-    recipe: Recipe,
-    num_images: int,
-    variables: Variables,
-    optimizer_state: Any,
-    images: Array,
-    labels: Array,
-    image_ids: Array,
-    epoch_key: Array,
-) -> tuple[Variables, Any, Array]:
-    augment_keys = keys.per_image(keys.stream(epoch_key, "augment"), image_ids)
-    dropout_keys = keys.per_image(keys.stream(epoch_key, "dropout"), image_ids)
-    transform = functools.partial(augment, flips=recipe.flips, shift=recipe.max_shift)
-    images = jax.vmap(transform)(augment_keys, as_float(images))
+def keys_of(key: Key[Array, "*s"], stage: Stage, what: str, epoch: int) -> Key[Array, "*s"]:
+    """Returns the key, or one a network, of something random in one epoch of a stage."""
 
-    def loss_of(params: Any) -> tuple[Array, Variables]:
-        heads, statistics = classifier.train_forward(
-            {**variables, "params": params}, images, dropout_keys, batch_statistics=True
+    def of_network(key: Key[Array, ""]) -> Key[Array, ""]:
+        return keys.stream(key, stage.name, what, epoch)
+
+    return of_network(key) if key.ndim == 0 else jax.vmap(of_network)(key)
+
+
+def _order(key: Key[Array, "*s"], n: int) -> np.ndarray:
+    """Returns the order of n images in an epoch, a row a network where there are several."""
+    if key.ndim == 0:
+        return np.asarray(jax.random.permutation(key, n))
+    return np.stack([np.asarray(jax.random.permutation(one, n)) for one in key])
+
+
+def _image_weights(recipe: Recipe, labels: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Returns what each image weighs in the loss, of mean 1."""
+    if recipe.class_weights == "none":
+        return np.ones(len(labels), np.float32)
+    counts = np.bincount(labels)
+    return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
+
+
+def _check(unchecked: list, stage: Stage, recipe: Recipe, epoch: int, steps: int) -> None:
+    for step, ids, loss, norm in unchecked:
+        if np.isfinite(loss).all() and np.isfinite(norm).all():
+            continue
+        what = f"loss is {loss}" if not np.isfinite(loss).all() else f"loss is {loss} and its gradient's norm {norm}"
+        raise DivergedError(
+            f"The loss and its gradient must be finite, and in step {step + 1} of {steps} of epoch {epoch + 1} of "
+            f"{stage.name} the {what}. The step's images have the ids {', '.join(map(str, ids.ravel().tolist()))}. "
+            f"Lower the learning rate ({stage.learning_rate:g}), or look for images that are all one value.",
+            epoch + 1,
+            step + 1,
+            ids,
         )
-        return cross_entropy(heads.logits, labels), statistics
-
-    (loss, statistics), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
-    updates, optimizer_state = optimizer(recipe, num_images).update(gradient, optimizer_state, variables["params"])
-    updated = {**variables, "params": optax.apply_updates(variables["params"], updates)}
-    if statistics:
-        updated["batch_stats"] = statistics
-    return updated, optimizer_state, loss

@@ -1,24 +1,30 @@
 """Conformance of every entry of CSFS, and hand-computed values."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sfjax.csf import CSFS, rules
-from sfjax.inference import mc_statistics
+from sfjax.inference import Passes, mc_statistics
 from sfjax.outputs import Outputs, take
 
 NAMES = sorted(CSFS)
+OF_PASSES = [name for name in NAMES if "mcd" in name or name.startswith("ensemble")]
 
 
 @pytest.fixture(scope="module")
 def outputs() -> Outputs:
     rng = np.random.default_rng(1)
     passes = jnp.asarray(rng.normal(size=(7, 12, 4)) * 3, jnp.float32)
-    mc = mc_statistics(lambda i: passes[i], num_samples=7, passes_at_once=3)
+    mc, _ = mc_statistics(lambda i: Passes(passes[i]), num_samples=7, passes_at_once=3)
     labels = jnp.asarray(rng.integers(0, 4, 12), jnp.int32)
-    return Outputs(logits=jnp.asarray(rng.normal(size=(12, 4)) * 3, jnp.float32), labels=labels, mc=mc)
+    logits, reservation, confidence = (
+        jnp.asarray(rng.normal(size=size) * 3, jnp.float32) for size in ((12, 4), 12, 12)
+    )
+    return Outputs(logits=logits, labels=labels, mc=mc, reservation=reservation, confidence=confidence)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,21 +45,23 @@ def test_jit_equals_eager(name, outputs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_score_reads_no_label(name, outputs):
-    relabeled = Outputs(logits=outputs.logits, labels=outputs.labels[::-1], mc=outputs.mc)
+    fields = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    relabeled = Outputs(**{**fields, "labels": outputs.labels[::-1]})
     np.testing.assert_array_equal(CSFS[name].score(relabeled), CSFS[name].score(outputs))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CSFS[name].probability is not None])
+@pytest.mark.parametrize("name", [name for name in NAMES if CSFS[name].log_probabilities is not None])
 def test_probability_orders_as_the_score_and_is_the_largest_softmax_of_the_predicted_class(name, outputs):
     csf = CSFS[name]
-    logits = outputs.mc.log_mean if name.startswith("mcd") else outputs.logits
+    logits = outputs.mc.log_mean if name in OF_PASSES else outputs.logits
+    np.testing.assert_allclose(csf.log_probabilities(outputs), jax.nn.log_softmax(logits), atol=1e-6)
     softmax = np.asarray(jax.nn.softmax(logits))
     np.testing.assert_allclose(csf.probability(outputs), softmax.max(-1), rtol=1e-5)
     np.testing.assert_array_equal(csf.predict(outputs), softmax.argmax(-1))
     assert (np.argsort(csf.score(outputs)) == np.argsort(softmax.max(-1))).all()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("mcd")])
+@pytest.mark.parametrize("name", OF_PASSES)
 def test_mc_scores_say_how_to_get_the_passes(name, outputs):
     with pytest.raises(ValueError, match="num_samples=50"):
         CSFS[name].score(Outputs(logits=outputs.logits, labels=outputs.labels))
@@ -86,7 +94,7 @@ def test_mutual_information_tells_disagreement_from_noise():
     disagree = jnp.array([[[9.0, -9.0]], [[-9.0, 9.0]]])
     scores = []
     for passes in (agree, disagree):
-        mc = mc_statistics(lambda i, passes=passes: passes[i], num_samples=2, passes_at_once=2)
+        mc, _ = mc_statistics(lambda i, passes=passes: Passes(passes[i]), num_samples=2, passes_at_once=2)
         outputs = Outputs(logits=passes[0], labels=jnp.zeros(1, jnp.int32), mc=mc)
         scores.append({name: float(CSFS[name].score(outputs)[0]) for name in ("mcd_mi", "mcd_ee", "mcd_pe")})
     noise, disagreement = scores
@@ -101,3 +109,22 @@ def test_mutual_information_tells_disagreement_from_noise():
 def test_the_table_is_read_only():
     with pytest.raises(TypeError):
         CSFS["new"] = CSFS["msr"]  # pyright: ignore
+
+
+@pytest.mark.parametrize("name", ["confidnet", "devries", "dg_res"])
+def test_learned_scores_say_which_method_makes_them(name, outputs):
+    with pytest.raises(ValueError, match=r"confidnet or devries|deep_gamblers"):
+        CSFS[name].score(Outputs(logits=outputs.logits, labels=outputs.labels))
+
+
+def test_learned_scores_by_hand():
+    outputs = Outputs(
+        logits=jnp.array([[0.0, 0.0], [50.0, 0.0]]),
+        labels=jnp.array([0, 0]),
+        reservation=jnp.array([0.0, 0.0]),
+        confidence=jnp.array([0.0, 40.0]),
+    )
+    # Two classes and the reservation share alike: the odds of betting are 2 to 1. And 1 - r is 1 to float32 at 50.
+    np.testing.assert_allclose(CSFS["dg_res"].score(outputs), [np.log(2), 50.0], rtol=1e-6)
+    np.testing.assert_allclose(CSFS["confidnet"].probability(outputs), [0.5, 1.0], rtol=1e-6)
+    assert CSFS["confidnet"].methods == {"confidnet"} and CSFS["dg_mcd_msr"].methods == {"deep_gamblers"}

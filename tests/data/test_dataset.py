@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sfjax.data import ManifestError, dataset_from_arrays, load_dataset
+from sfjax.data import ImageFiles, ManifestError, dataset_from_arrays, load_dataset
 from sfjax.data.findings import REMEDIES, Findings
 
 
@@ -64,15 +64,15 @@ def test_rows_and_images_belong_together(manifest, tmp_path):
         dataset.subset("test")
 
 
-@pytest.mark.parametrize("drawn", [True, False])
-def test_a_shuffled_manifest_gives_the_same_data_set(manifest, tmp_path, drawn):
+@pytest.mark.parametrize(("drawn", "images_in"), [(True, "memory"), (False, "memory"), (True, "disk")])
+def test_a_shuffled_manifest_gives_the_same_data_set(manifest, tmp_path, drawn, images_in):
     manifest["patient_id"] = ["p", "", "p", "q", "", "q"] + [""] * 14 if drawn else ""
     manifest["domain"] = ["x"] * 16 + ["y"] * 4
     manifest["split"] = "" if drawn else manifest["split"].replace("cal", "val")
-    options = {"hold_out": ["domain=y"] if drawn else []}
+    options = {"hold_out": ["domain=y"] if drawn else [], "images_in": images_in}
     first = load(manifest, tmp_path, **options, unknown_classes="failure")
     second = load(manifest.sample(frac=1, random_state=1), tmp_path, **options, unknown_classes="failure")
-    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.images[:], second.images[:])
     pd.testing.assert_frame_equal(first.table.drop(columns="row"), second.table.drop(columns="row"))
     assert first.table["row"].tolist() != second.table["row"].tolist()
 
@@ -196,6 +196,42 @@ def test_bad_images_are_skipped_on_request_and_counted(manifest, tmp_path):
         image_path=manifest["image_path"].where(manifest["split"] != "acq_b", "images/bad.png")
     )
     assert "no image of the set is readable (1)" in faults(shifted_gone, tmp_path, skip_bad_images=True)
+
+
+@pytest.mark.parametrize("size", [6, 9])
+def test_a_data_set_on_disk_is_the_one_in_memory(manifest, tmp_path, size):
+    extra = manifest.iloc[[0, 1, 2]].assign(image_path=["images/gone.png", "images/bad.png", "images/color.png"])
+    (tmp_path / "images/bad.png").write_bytes(b"bad")
+    Image.fromarray(np.full((6, 8, 3), [9, 99, 199], np.uint8)).save(tmp_path / "images/color.png")
+    more = pd.concat([extra, manifest], ignore_index=True)
+    assert faults(more, tmp_path, images_in="disk") == faults(more, tmp_path)
+    seen: dict[str, list] = {"memory": [], "disk": []}
+
+    def opened(where: str):
+        calls = seen[where]
+        options = {"size": size, "skip_bad_images": True, "progress": lambda *call: calls.append(call)}
+        return load(more, tmp_path, images_in=where, **options)
+
+    in_memory, on_disk = opened("memory"), opened("disk")
+    assert seen["disk"] == seen["memory"] == [(i, 23) for i in range(1, 24)]
+    assert isinstance(on_disk.images, ImageFiles) and isinstance(in_memory.images, np.ndarray)
+    pd.testing.assert_frame_equal(on_disk.table, in_memory.table)
+    assert (on_disk.notes, on_disk.classes, on_disk.splits) == (in_memory.notes, in_memory.classes, in_memory.splits)
+    assert any("20 gray and 1 RGB images: all are RGB now" in note for note in on_disk.notes)
+    assert any("2 of 23 images are missing or broken" in note for note in on_disk.notes)
+    np.testing.assert_array_equal(on_disk.images[:], in_memory.images, strict=True)
+    for split in on_disk.splits:
+        (files, rows), (images, same_rows) = on_disk.subset(split), in_memory.subset(split)
+        assert isinstance(files, ImageFiles) and files.shape == images.shape
+        pd.testing.assert_frame_equal(rows, same_rows)
+        for batch, array in zip(files.prefetch([np.arange(len(rows))], workers=2), [images], strict=True):
+            np.testing.assert_array_equal(batch, array, strict=True)
+    gone = on_disk.table.iloc[0]
+    (tmp_path / gone["image_path"]).unlink()
+    with pytest.raises(
+        ValueError, match=rf"^manifest\.csv row {gone['row']}: {gone['image_path']}: no such file\. Files"
+    ):
+        on_disk.images[0]
 
 
 def test_arrays_get_the_checks_and_defaults_of_files():

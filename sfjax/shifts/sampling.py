@@ -1,0 +1,30 @@
+"""An image's values between its pixels."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def bilinear(
+    image: Float[Array, "h w k"], rows: Float[Array, "i j"], columns: Float[Array, "i j"]
+) -> Float[Array, "i j k"]:
+    """Returns the image at the given places, linear between pixels, with edges repeated.
+
+    Args:
+        image: At least 2 pixels a side.
+        rows: From 0 at the first row's center to h - 1; places outside are taken to the edge.
+        columns: Likewise.
+    """
+    h, w, k = image.shape
+    y, x = jnp.clip(rows, 0, h - 1), jnp.clip(columns, 0, w - 1)
+    top, left = jnp.minimum(jnp.floor(y), h - 2), jnp.minimum(jnp.floor(x), w - 2)
+    # The square of four ends at the last pixel, whose weight is then 1: every neighbor that is read exists.
+    dy, dx = (y - top)[..., None], (x - left)[..., None]
+    index = top.astype(jnp.int32) * w + left.astype(jnp.int32)
+    flat = image.reshape(h * w, k)
+
+    def pixel(offset: int) -> Float[Array, "i j k"]:
+        return flat.at[index + offset].get(mode="promise_in_bounds")
+
+    upper = pixel(0) + dx * (pixel(1) - pixel(0))
+    lower = pixel(w) + dx * (pixel(w + 1) - pixel(w))
+    return upper + dy * (lower - upper)

@@ -1,0 +1,83 @@
+"""What stands in the columns of a run's tables: a CSF on the network of a training method.
+
+An entry is called like its CSF where that applies to one method alone, or to any and is scored on the run's first
+method, as in the study. On another method's network it is `METHOD_CSF`: `devries_msr`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sfjax.csf import CSF, CSFS
+from sfjax.training import METHODS
+
+ALL: Final = "all"
+
+
+def csf_of(entry: str) -> CSF:
+    """Returns the CSF of an entry.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    return CSFS[_split(entry)[1]]
+
+
+def is_entry(name: str) -> bool:
+    """Returns whether there is an entry of that name."""
+    return name in CSFS or any(
+        name.startswith(f"{method}_") and name.removeprefix(f"{method}_") in CSFS for method in METHODS
+    )
+
+
+def method_of(entry: str, methods: Sequence[str]) -> str:
+    """Returns the training method whose network an entry is scored on.
+
+    Args:
+        entry: Its name.
+        methods: Those of the run, in order.
+
+    Raises:
+        ValueError: There is no such entry, or no network of the run has what it reads.
+    """
+    method, csf = _split(entry)
+    fitting = [one for one in methods if one in CSFS[csf].methods and method in (None, one)]
+    if not fitting:
+        wanted = [method] if method is not None else sorted(CSFS[csf].methods)
+        raise ValueError(
+            f"csfs: {entry} is scored on networks trained by {' or '.join(wanted)}, and the run's methods are "
+            f"{', '.join(methods)}. Add one to methods."
+        )
+    return fitting[0]
+
+
+def entries(csfs: Iterable[str], methods: Sequence[str]) -> tuple[str, ...]:
+    """Returns the entries of a run.
+
+    Args:
+        csfs: Their names, or `all`: of any method on the first one, and those of a single method on its network.
+        methods: Those of the run, in order.
+
+    Raises:
+        ValueError: There is no such entry, or no network of the run has what it reads.
+    """
+    named: list[str] = []
+    for one in csfs:
+        if one == ALL:
+            named += [name for name, csf in CSFS.items() if csf.methods.intersection(methods)]
+        else:
+            method_of(one, methods)
+            named.append(one)
+    return tuple(named)
+
+
+def _split(entry: str) -> tuple[str | None, str]:
+    if entry in CSFS:
+        return None, entry
+    for method in METHODS:
+        csf = entry.removeprefix(f"{method}_")
+        if csf != entry and csf in CSFS:
+            return method, csf
+    raise ValueError(
+        f"csfs must be among {', '.join(CSFS)}, or one of them on the network of a method, such as devries_msr; "
+        f"got {entry}."
+    )

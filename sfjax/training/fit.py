@@ -1,0 +1,290 @@
+"""A whole training run: all stages of a method, with validation, checkpoints and logs, stopped and continued."""
+
+import json
+import math
+import os
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Key
+
+from sfjax import inference
+from sfjax.csf import CSFS
+from sfjax.inference import Devices
+from sfjax.metrics import aurc
+from sfjax.models import Classifier, Variables
+from sfjax.training.checkpoints import Checkpoints
+from sfjax.training.logs import History, Row, TensorBoard
+from sfjax.training.loop import (
+    DivergedError,
+    Labelled,
+    begin,
+    initial_variables,
+    steps_per_epoch,
+    train,
+)
+from sfjax.training.methods import Method, Stage
+from sfjax.training.recipes import Recipe, rewards_for
+from sfjax.training.sharding import DataParallel, local
+from sfjax.training.step import TrainState
+
+
+class Step(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        stage: Its name.
+        epoch: Epochs of the stage that are done.
+        epochs: Of the stage.
+        done: Epochs of the whole run that are done.
+        total: Of the whole run.
+        row: What the epoch came to, None where it was done before.
+        notes: What a person should know.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    done: int
+    total: int
+    row: Row | None = None
+    notes: tuple[str, ...] = ()
+
+
+class _Run(NamedTuple):
+    classifier: Classifier
+    method: Method
+    data: Labelled
+    validation: Labelled
+    recipe: Recipe
+    key: Array
+    folder: Path
+    history: History
+    board: TensorBoard | None
+    every: int | None
+    devices: Devices | None
+    batch_size: int
+    total: int
+
+
+def fit(
+    classifier: Classifier,
+    data: Labelled,
+    validation: Labelled,
+    *,
+    method: Method,
+    recipe: Recipe,
+    num_classes: int,
+    key: Key[Array, ""],
+    folder: Path,
+    variables: Variables | None = None,
+    every: int | None = None,
+    tensorboard: bool = False,
+    devices: Devices | None = None,
+    batch_size: int = 256,
+) -> Iterator[Step]:
+    """Yields after each epoch of each stage, and leaves the trained network in the folder, where `trained` finds it.
+
+    Called again with the same arguments it goes on from the newest checkpoint, exactly as it would have. The folder
+    gets `checkpoints/STAGE/last` and `/best`, `history.csv`, `network` and `training.json`, which records what was
+    chosen.
+
+    Args:
+        classifier: From `method.network`.
+        data: To learn from.
+        validation: For the validation AURC and accuracy, early stopping and choices.
+        method: One of `METHODS`.
+        recipe: How to train.
+        num_classes: Of the task.
+        key: The run's.
+        folder: Where files go; of this run alone.
+        variables: Weights to begin with, such as pretrained ones; stacked for an ensemble.
+        every: Checkpoints after every so many steps besides those after epochs.
+        tensorboard: Write a TensorBoard log too.
+        devices: Each batch is divided between them; None takes all there are.
+        batch_size: Of validation.
+
+    Raises:
+        DivergedError: The loss is not finite; the message names step, images and the last good checkpoint.
+        ValueError: Something is out of its range, or no checkpoint in the folder can be read.
+    """
+    rewards = rewards_for(recipe, num_classes) if method.chooses_reward else (math.nan,)
+    stages = method.stages(recipe, rewards[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    total = num_epochs(method, recipe, num_classes)
+    if method.ensemble:
+        key = jax.random.split(key, recipe.members)
+    board = TensorBoard(folder / "tensorboard") if tensorboard and jax.process_index() == 0 else None
+    run = _Run(
+        *(classifier, method, data, validation, recipe, key, folder, History(folder / "history.csv"), board),
+        *(every, devices, batch_size, total),
+    )
+    begun = initial_variables(classifier, data.images.shape[1:], key) if variables is None else variables
+    try:
+        done, before, found = 0, None, {}
+        common, choices = stages, ()
+        if method.chooses_reward:
+            common, choices = stages[:-1], [method.stages(recipe, reward)[-1] for reward in rewards]
+        for stage in common:
+            found[stage.name] = yield from _stage(run, stage, begun, before, done)
+            begun, before, done = found[stage.name].variables, found[stage.name].last, done + stage.epochs
+        facts: dict[str, Any] = {}
+        if choices:
+            tried = []
+            for stage in choices:
+                tried.append((yield from _stage(run, stage, begun, before, done)))
+                found[stage.name] = tried[-1]
+                done += stage.epochs
+            areas = [one.aurc for one in tried]
+            chosen = int(np.nanargmin(areas)) if not np.isnan(areas).all() else 0
+            begun = tried[chosen].variables
+            facts = {"reward": rewards[chosen], "rewards": dict(zip(map(str, rewards), areas, strict=True))}
+        facts["epochs"] = {name: one.epoch for name, one in found.items()}
+    finally:
+        if board is not None:
+            board.close()
+    with Checkpoints(folder / "network", keep=1) as checkpoints:
+        checkpoints.save(0, begun)
+    if jax.process_index() == 0:
+        temporary = folder / f".training.json.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / "training.json")
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(str(folder))  # nobody looks for the network before it is there
+
+
+def num_epochs(method: Method, recipe: Recipe, num_classes: int) -> int:
+    """Returns the epochs of a whole run, the last stage of every reward that is tried among them."""
+    rewards = rewards_for(recipe, num_classes) if method.chooses_reward else (math.nan,)
+    stages = method.stages(recipe, rewards[0])
+    return sum(stage.epochs for stage in stages) + (len(rewards) - 1) * stages[-1].epochs
+
+
+def trained(
+    classifier: Classifier, image_shape: tuple[int, ...], folder: Path, *, method: Method, recipe: Recipe
+) -> Variables | None:
+    """Returns the variables that `fit` left in a folder, or None where it has not come to its end.
+
+    Args:
+        classifier: As for `fit`.
+        image_shape: (h, w, k).
+        folder: As for `fit`.
+        method: As for `fit`.
+        recipe: As for `fit`.
+
+    Raises:
+        ValueError: They cannot be read, or are another network's.
+    """
+    if not (folder / "training.json").exists():
+        return None
+    key = jax.random.key(0)
+
+    def like() -> Variables:
+        variables = initial_variables(
+            classifier, image_shape, jax.random.split(key, recipe.members) if method.ensemble else key
+        )
+        for stage in method.stages(recipe, 2.0):
+            variables = variables if stage.begin is None else stage.begin(variables)
+        return variables
+
+    with Checkpoints(folder / "network", keep=1) as checkpoints:
+        return local(checkpoints.latest(DataParallel().replicate(like())).state)
+
+
+class _Result(NamedTuple):
+    variables: Variables
+    last: TrainState
+    epoch: int
+    aurc: float
+
+
+def _stage(
+    run: _Run, stage: Stage, variables: Variables, before: TrainState | None, done: int
+) -> Generator[Step, None, _Result]:
+    """Trains a stage from its newest checkpoint on; returns what was selected of it."""
+    start = begin(stage, run.recipe, variables, len(run.data.images), run.key, before=before)
+    start = DataParallel(run.devices).replicate(start)
+    folder, steps = run.folder / "checkpoints" / stage.name, steps_per_epoch(run.recipe, len(run.data.images))
+    with Checkpoints(folder / "last") as last, Checkpoints(folder / "best", keep=1) as best:
+        state, refused = last.latest(start)
+        state = start if state is None else state
+        rows = run.history.of(stage.name, until=int(state.epoch))
+        if rows or refused:
+            notes = tuple(f"Checkpoint refused, the one before it is used: {reason}" for reason in refused)
+            epoch = int(state.epoch)
+            yield Step(stage.name, epoch, stage.epochs, done + epoch, run.total, notes=notes)
+        saved = f"{last.folder / str(int(state.epoch) * steps + int(state.step))}" if rows else None
+        training = train(
+            run.classifier,
+            run.data,
+            stage=stage,
+            recipe=run.recipe,
+            state=state,
+            every=run.every,
+            devices=run.devices,
+        )
+        while not _stopped(rows, run.recipe):
+            try:
+                progress = next(training, None)
+            except DivergedError as error:
+                where = f"The last good checkpoint is {saved}." if saved else "No checkpoint was written before."
+                raise DivergedError(f"{error} {where}", error.epoch, error.step, error.image_ids) from error
+            if progress is None:
+                break
+            state = progress.state
+            number = progress.epoch * steps + progress.step
+            if progress.step:
+                last.save(number, state)
+                saved = str(last.folder / str(number))
+                continue
+            accuracy, area = _validate(run, stage, local(state.variables))
+            row = {
+                "stage": stage.name,
+                "epoch": progress.epoch,
+                "loss": float(np.mean(progress.loss)),
+                "val_accuracy": accuracy,
+                "val_aurc": area,
+            }
+            if not rows or area < min(one["val_aurc"] for one in rows):
+                best.save(progress.epoch, state)
+            rows.append(row)
+            if jax.process_index() == 0:
+                run.history.add(row)
+                if run.board is not None:
+                    run.board.add(row, done + progress.epoch)
+            last.save(number, state)
+            saved = str(last.folder / str(number))
+            yield Step(stage.name, progress.epoch, stage.epochs, done + progress.epoch, run.total, row)
+        if run.recipe.select == "best":
+            chosen = best.latest(start).state
+            row = next(one for one in rows if one["epoch"] == int(chosen.epoch))
+            return _Result(chosen.variables, state, int(chosen.epoch), row["val_aurc"])
+        return _Result(state.variables, state, int(state.epoch), rows[-1]["val_aurc"])
+
+
+def _stopped(rows: Sequence[Row], recipe: Recipe) -> bool:
+    """Returns whether the validation AURC has not fallen for as many epochs as the recipe has patience."""
+    if recipe.patience is None or not rows:
+        return False
+    areas = [row["val_aurc"] for row in rows]
+    return len(areas) - 1 - areas.index(min(areas)) >= recipe.patience
+
+
+def _validate(run: _Run, stage: Stage, variables: Variables) -> tuple[float, float]:
+    """Returns accuracy and AURC on the validation images, by the score that the stage is about."""
+    images, labels, ids = run.validation
+    if run.method.ensemble:
+        said = inference.run_ensemble(run.classifier, variables, images, labels, ids, batch_size=run.batch_size)
+    else:
+        # Nothing is drawn: the key is of no account.
+        said = inference.run(
+            run.classifier, variables, images, labels, ids, key=jax.random.key(0), batch_size=run.batch_size
+        )
+    csf = CSFS[stage.csf]
+    failure = csf.predict(said) != jnp.asarray(said.labels)
+    return float(1 - failure.mean()), float(aurc(csf.score(said), failure))

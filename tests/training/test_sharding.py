@@ -1,0 +1,98 @@
+"""Four virtual devices, and two processes, agree with one device."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PROGRAM = """
+import hashlib, json, os, sys
+folder, devices, process, processes, port, wide = sys.argv[1], *map(int, sys.argv[2:])
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+sys.path.insert(0, folder)
+import jax
+if processes > 1:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"localhost:{port}", processes, process)
+jax.config.update("jax_enable_x64", bool(wide))
+import jax.numpy as jnp, numpy as np
+from tiny_task import draw, tiny
+from sfjax import inference
+from sfjax.models import Classifier, Heads, dropout, mask_keys
+from sfjax.training import METHODS, Recipe, begin, initial_variables, train
+from sfjax.training.sharding import DataParallel, local
+assert jax.device_count() == devices * processes
+data = draw(32, 0)
+kind = jnp.float64 if wide else jnp.float32
+data = data._replace(images=(data.images / 255).astype(kind))
+method = METHODS["devries"]  # the loss that draws and carries
+classifier = method.network(tiny, 2)
+recipe = Recipe(epochs=5, batch_size=8, learning_rate=1e-2, warmup=0.0)
+(stage,) = method.stages(recipe, 0.0)
+key = jax.random.key(0)
+variables = jax.tree.map(lambda leaf: leaf.astype(kind), initial_variables(classifier, (8, 8, 1), key))
+state = begin(stage, recipe, variables, 32, key)
+state = state._replace(carry=jax.tree.map(lambda leaf: leaf.astype(kind), state.carry), loss=state.loss.astype(kind))
+found = []
+for progress in train(classifier, data, stage=stage, recipe=recipe, state=state, every=1):
+    found.append(local(progress.state))
+first, last = found[0], found[-1]
+numbers = lambda tree: np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(tree)]).tolist()
+said = inference.run(classifier, local(last.variables), *data, key=jax.random.key(1), num_samples=3, batch_size=32,
+                     devices=jax.local_devices(), keep_passes=True)
+# A network that says nothing but its mask, to compare masks bit for bit.
+mask = Classifier(None, lambda _, images: images[:, 0, 0], lambda _, one, keys: Heads(one, dropout(
+    jnp.ones((len(one), 64), kind), mask_keys(keys, 0), 0.1)), None, None)
+masks = inference.run(mask, {}, *data, key=jax.random.key(2), num_samples=3, batch_size=4 * len(jax.local_devices()),
+                      passes_at_once=2, keep_passes=True)
+print(json.dumps({
+    "masks": hashlib.sha256(np.asarray(masks.mc_logits).tobytes()).hexdigest(),
+    "variables": numbers(last.variables), "moments": numbers(first.optimizer), "loss": float(progress.loss),
+    "logits": np.asarray(said.mc_logits, np.float64).tolist(),
+}))
+"""
+
+
+def launch(devices: int, processes: int, wide: bool) -> dict:
+    """Returns what 20 steps came to, the same in every process."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    folder = str(Path(__file__).parent)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, folder, *map(str, (devices, process, processes, port, int(wide)))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(processes)
+    ]
+    said = [one.communicate(timeout=300) for one in running]
+    assert all(one.returncode == 0 for one in running), said[0][1][-3000:]
+    results = [json.loads(out.splitlines()[-1]) for out, _ in said]
+    assert all(one["variables"] == results[0]["variables"] for one in results)
+    return results[0]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["float64", "float32"])
+def one(request):
+    return request.param, launch(1, 1, request.param)
+
+
+@pytest.mark.parametrize(("devices", "processes"), [(4, 1), (1, 2)], ids=["four devices", "two processes"])
+def test_devices_and_processes_agree_with_one(one, devices, processes):
+    wide, alone = one
+    together = launch(devices, processes, wide)
+    assert together["masks"] == alone["masks"]
+    assert together["loss"] == pytest.approx(alone["loss"], abs=1e-8 if wide else 1e-4)
+    if wide:
+        np.testing.assert_allclose(together["variables"], alone["variables"], atol=1e-8)
+        np.testing.assert_allclose(together["logits"], alone["logits"], atol=1e-8)
+    # Adam's first moments after one step are a tenth of the gradient, the second a thousandth of its square.
+    moments, expected = np.array(together["moments"]), np.array(alone["moments"])
+    assert np.abs(moments - expected).max() <= 1e-5 * np.abs(expected).max()
