@@ -1,12 +1,16 @@
 """The programs that measure run and print what they promise; what they measure is nobody's test."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import coverage, speed
+from experiments import coverage, first_steps
+from experiments.speed import __main__ as speed
+from experiments.speed import metrics as of_metrics
 from sfjax import metrics
 
 
@@ -30,12 +34,12 @@ def test_the_truth_of_the_simulation_is_the_mean_of_many_data_sets():
 
 
 def test_the_plain_ways_that_speed_compares_with_agree(capsys):
-    score, failure = speed.draw(500)
+    score, failure = of_metrics.draw(500)
     ties = np.round(score, 1)
     for drawn in (score, ties):
         expected = float(metrics.aurc(drawn, failure))
-        assert speed.loop_aurc(drawn, failure) == pytest.approx(expected, rel=1e-5)
-        assert speed.numpy_aurc(drawn, failure) == pytest.approx(expected, rel=1e-5)
+        assert of_metrics.loop_aurc(drawn, failure) == pytest.approx(expected, rel=1e-5)
+        assert of_metrics.numpy_aurc(drawn, failure) == pytest.approx(expected, rel=1e-5)
 
 
 def test_speed_prints_its_tables(capsys):
@@ -44,3 +48,60 @@ def test_speed_prints_its_tables(capsys):
     assert "One AURC of 100 000 images" in out and "Growth" in out and "Most memory" in out
     assert speed.main(["nothing"]) == 2
     assert "must be one of metrics" in capsys.readouterr().err
+
+
+def test_inference_and_training_are_measured():
+    small = ("small_cnn", "4", "16")
+    inference = ["inference", "--forward", *small, "--monte-carlo", *small, "--memory", *small, "--samples", "3"]
+    inference += ["--passes-at-once", "2", "--repeats", "1"]
+    training = ["training", "--networks", *small, "--checkpoint", "False", "--repeats", "1"]
+    # In processes of their own: to see what compilation takes, they clear what JAX has compiled.
+    said = []
+    for command in (inference, training):
+        done = subprocess.run([sys.executable, "-m", "experiments.speed", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    for title in (
+        "Forward, small_cnn, 4 x 16",
+        "Monte Carlo dropout, small_cnn",
+        "Memory of Monte Carlo",
+        "XLA's count",
+    ):
+        assert title in said[0]
+    # All is drawn behind the prefix: 3 passes of a network whose suffix is a small share cost little more than one.
+    counted = re.search(r"\| small_cnn, 16 px \| [^|]+ \| ([\d.]+) % \| ([\d.]+) % \| [^|]+ \| ([\d.]+) \|", said[0])
+    assert counted, said[0]
+    prefix, suffix, ratio = map(float, counted.groups())
+    assert prefix + suffix == pytest.approx(100, abs=0.2)
+    assert ratio == pytest.approx((prefix + 3 * suffix) / 100, rel=0.01)
+    assert "Training step, small_cnn, 4 x 16" in said[1]
+
+
+def test_input_from_disk_is_measured(capsys):
+    command = [
+        "input",
+        "--images",
+        "12",
+        "--formats",
+        "40",
+        "30",
+        "--size",
+        "24",
+        "--batch-size",
+        "5",
+        "--repeats",
+        "1",
+    ]
+    assert speed.main([*command, "--workers", "0", "2", "--processes"]) == 0
+    out = capsys.readouterr().out
+    assert "12 JPEGs of 40 x 30" in out and "prefetch, 2 threads" in out and "plain Pillow" in out
+
+
+def test_first_steps_give_each_steps_loss(monkeypatch):
+    published = first_steps.PUBLISHED["lung_ct"]
+    monkeypatch.setitem(
+        first_steps.__dict__, "PUBLISHED", {"lung_ct": published._replace(network="small_cnn", image_size=16)}
+    )
+    options = first_steps.Options(tasks=("lung_ct",), steps=20, batch_size=4, learning_rate=1e-2)
+    losses, seconds = zip(*first_steps.losses_and_seconds("lung_ct", options), strict=True)
+    assert len(losses) == 20 and min(losses) > 0 and min(seconds) > 0  # a cross-entropy each, and no running mean

@@ -1,23 +1,14 @@
-"""How fast sfjax is, beside the plain way to do the same, both sides in one process.
-
-    python -m experiments.speed metrics [options]
-
-Prints medians with their spread as a Markdown table. Other work on the machine makes the spread wide: look at it before
-you believe a ratio.
-"""
+"""Areas under risk-coverage curves and their bootstrap, beside NumPy and a plain loop. About two minutes on a CPU."""
 
 import resource
-import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
+from experiments.speed.timing import interleaved, table
 from sfjax import metrics
 
 CSFS_AT_ONCE = 10
@@ -25,7 +16,7 @@ FIVE = ("accuracy", "aurc", "augrc", "auroc_f", "fpr_at_95tpr")
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Options:
     """How metrics are measured.
 
     Attributes:
@@ -37,33 +28,6 @@ class Metrics:
     repeats: int = 7
     resamples: int = 1000
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
-
-
-def interleaved(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Returns the seconds of each side, in turns, after one call of each that does not count."""
-    for side in sides.values():
-        jax.block_until_ready(side())
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, side in sides.items():
-            begun = time.perf_counter()
-            jax.block_until_ready(side())
-            seconds[name].append(time.perf_counter() - begun)
-    return seconds
-
-
-def table(title: str, measured: dict[str, list[float]], *, unit: str = "ms", ratios: bool = True) -> str:
-    """Returns the measurements as Markdown: median, least and most, and the ratio to the first side if wanted."""
-    factor = {"ms": 1e3, "s": 1.0}[unit]
-    first = statistics.median(next(iter(measured.values())))
-    head = ["side", f"median, {unit}", "least to most", *["ratio"] * ratios]
-    lines = [f"\n### {title}\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, seconds in measured.items():
-        middle = statistics.median(seconds)
-        spread = f"{factor * min(seconds):.3g} to {factor * max(seconds):.3g}"
-        cells = [name, f"{factor * middle:.3g}", spread, *[f"{middle / first:.2f}"] * ratios]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def draw(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +78,7 @@ def stack(n: int, csfs: int) -> metrics.Scored:
     return jax.tree.map(lambda *fields: jnp.asarray(np.stack(fields)), *scored)
 
 
-def measure(options: Metrics) -> None:
+def measure(options: Options) -> None:
     """Prints the tables."""
     score, failure = draw(100_000)
     compiled = jax.jit(metrics.aurc)
@@ -171,26 +135,3 @@ def measure(options: Metrics) -> None:
     print(table("Growth with the number of images", growth, ratios=False))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\nDevice: {jax.devices()[0].device_kind}. Most memory of the process: {peak:.2f} GiB.")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what the command line names; returns the exit status."""
-    command = list(sys.argv[1:] if arguments is None else arguments)
-    if command and not command[0].startswith("-") and command[0] not in SUBJECTS:
-        print(
-            f"What is measured must be one of {', '.join(SUBJECTS)}; got {command[0]!r}. See --help.", file=sys.stderr
-        )
-        return 2
-    options = tyro.extras.overridable_config_cli(
-        SUBJECTS, prog="python -m experiments.speed", description=__doc__, args=command
-    )
-    measure(options)
-    return 0
-
-
-SUBJECTS = {"metrics": ("Areas under risk-coverage curves and their bootstrap. About two minutes on a CPU.", Metrics())}
-"""What can be measured, by name."""
-
-
-if __name__ == "__main__":
-    sys.exit(main())
