@@ -49,9 +49,13 @@ class Checkpoints:
             state: A pytree of arrays, none of which may be donated or changed afterwards.
         """
         if number in self._manager.all_steps():
-            self._manager.wait_until_finished()
+            self.wait()
             self._manager.delete(number)
         self._manager.save(number, args=ocp.args.StandardSave(state))
+
+    def wait(self) -> None:
+        """Waits for what is being written."""
+        self._manager.wait_until_finished()
 
     def latest(self, like: Any) -> Found:
         """Returns the newest state that can be read, and why newer ones cannot.
@@ -65,7 +69,7 @@ class Checkpoints:
         Raises:
             ValueError: There are checkpoints and none of them can be read; the message names folder and reasons.
         """
-        self._manager.wait_until_finished()
+        self.wait()
         refused, unreadable = [], []
         for number in sorted(self._manager.all_steps(), reverse=True):
             try:

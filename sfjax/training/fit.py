@@ -218,7 +218,8 @@ def _stage(
             notes = tuple(f"Checkpoint refused, the one before it is used: {reason}" for reason in refused)
             epoch = int(state.epoch)
             yield Step(stage.name, epoch, stage.epochs, done + epoch, run.total, notes=notes)
-        saved = f"{last.folder / str(int(state.epoch) * steps + int(state.step))}" if rows else None
+        begun = int(state.epoch) * steps + int(state.step)
+        saved = f"{last.folder / str(begun)}" if begun else None
         training = train(
             run.classifier,
             run.data,
@@ -252,6 +253,7 @@ def _stage(
             }
             if not rows or area < min(one["val_aurc"] for one in rows):
                 best.save(progress.epoch, state)
+                best.wait()  # killed now, the history must not know of an epoch better than the best that is there
             rows.append(row)
             if jax.process_index() == 0:
                 run.history.add(row)
@@ -263,7 +265,7 @@ def _stage(
         if run.recipe.select == "best":
             chosen = best.latest(start).state
             row = next(one for one in rows if one["epoch"] == int(chosen.epoch))
-            return _Result(chosen.variables, state, int(chosen.epoch), row["val_aurc"])
+            return _Result(chosen.variables, chosen, int(chosen.epoch), row["val_aurc"])
         return _Result(state.variables, state, int(state.epoch), rows[-1]["val_aurc"])
 
 

@@ -157,6 +157,10 @@ def train(
         steps_per_epoch(recipe, len(data.images)),
         min(recipe.batch_size, len(data.images)),
     )
+    if size % recipe.accumulate:
+        raise ValueError(
+            f"A batch of {size} images cannot be computed in {recipe.accumulate} equal parts. Change accumulate."
+        )
     rows, weight = parallel.rows(size), _image_weights(recipe, data.labels)
     stacked = state.key.ndim == 2
     key = jax.random.wrap_key_data(state.key)

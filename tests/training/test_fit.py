@@ -10,7 +10,8 @@ import pytest
 from tiny_task import equal, leaves, tiny
 
 from sfjax import inference
-from sfjax.training import METHODS, DivergedError, Labelled, Recipe
+from sfjax.training import METHODS, DivergedError, Labelled, Recipe, begin, initial_variables
+from sfjax.training.checkpoints import Checkpoints
 from sfjax.training.fit import fit, trained
 
 RECIPE = Recipe(
@@ -24,6 +25,8 @@ RECIPE = Recipe(
     gambler_epochs=1,
     members=2,
 )
+
+KEY = jax.random.key(0)
 
 
 def start(folder, data, validation, method="cross_entropy", recipe=RECIPE, seed=0, **options):
@@ -78,9 +81,6 @@ def test_confidnet_leaves_the_network_alone_and_tunes_a_copy_of_it(finished):
 
 
 def test_later_stages_change_only_their_parts(data, validation, tmp_path):
-    from sfjax.training.checkpoints import Checkpoints
-    from sfjax.training.loop import begin, initial_variables
-
     list(start(tmp_path, data, validation, "confidnet"))
     classifier, stages = METHODS["confidnet"].network(tiny, 2), METHODS["confidnet"].stages(RECIPE, 0.0)
     variables = initial_variables(classifier, (8, 8, 1), jax.random.key(0))
@@ -232,11 +232,31 @@ def test_early_stopping_and_the_best_epoch(data, validation, tmp_path):
     assert not list((tmp_path / "checkpoints" / "cross_entropy" / "best").glob(f"{best + 1}*"))
 
 
+def test_gamblers_go_on_from_the_best_epoch_with_its_own_optimizer(data, validation, tmp_path):
+    lots = Labelled(data.images, np.random.default_rng(5).integers(0, 2, 24).astype(np.int32), data.ids)
+    recipe = dataclasses.replace(RECIPE, epochs=6, select="best", rewards=(1.5,))
+    list(start(tmp_path, lots, validation, "deep_gamblers", recipe))
+    epochs = json.loads((tmp_path / "training.json").read_text())["epochs"]
+    assert epochs["cross_entropy"] < 6  # else nothing is shown
+    like = begin(
+        METHODS["deep_gamblers"].stages(recipe, 1.5)[1], recipe, result(tmp_path, "deep_gamblers", recipe), 24, KEY,
+        before=None,
+    )  # fmt: skip
+    with Checkpoints(tmp_path / "checkpoints" / "gambling_1.5" / "last") as checkpoints:
+        moments = checkpoints.latest(like).state.optimizer
+    counts = {int(leaf) for leaf in jax.tree.leaves(moments) if leaf.shape == ()}
+    assert counts == {3 * (epochs["cross_entropy"] + 1)}  # three steps an epoch, and one of gambling
+
+
+def test_a_batch_that_does_not_divide_is_named(data, validation, tmp_path):
+    recipe = dataclasses.replace(RECIPE, batch_size=40, accumulate=5)
+    with pytest.raises(ValueError, match="24 images cannot be computed in 5 equal parts"):
+        next(start(tmp_path, data, validation, recipe=recipe))
+
+
 def test_a_tensorboard_log_holds_the_history(data, validation, tmp_path):
     from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.record_writer import RecordWriter
 
-    del RecordWriter
     steps = list(start(tmp_path, data, validation, tensorboard=True))
     (log,) = (tmp_path / "tensorboard").iterdir()
     content, found = log.read_bytes(), {}
