@@ -83,6 +83,7 @@ def train_network(config: Config, task: Task, method: str, seed: int) -> Iterato
         variables=_pretrained(config, task, method, key),
         every=config.checkpoint_steps,
         tensorboard=config.tensorboard,
+        devices=_devices(min(recipe.batch_size, len(train.labels))),
         batch_size=config.inference_batch_size,
     ):
         text = f"{step.stage} epoch {step.epoch} of {step.epochs}"
@@ -141,6 +142,14 @@ def corruption(config: Config, test_set: TestSet) -> inference.Transform:
     """Returns the corruption of a test set for batches: the same for every network."""
     key = keys.stream(jax.random.key(config.data_seed), "corruption")
     return lambda images, ids: shifts.apply(test_set.shift, key, images, ids, level=test_set.level)
+
+
+def _devices(batch_size: int) -> list[Any] | None:
+    """Returns as many of one process's devices as can share a batch equally; None, all, where there are several."""
+    if jax.process_count() > 1:
+        return None
+    devices = jax.devices()
+    return devices[: max(number for number in range(1, len(devices) + 1) if batch_size % number == 0)]
 
 
 def _labelled(task: Task, split: str) -> Labelled:

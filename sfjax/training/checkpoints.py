@@ -57,6 +57,12 @@ class Checkpoints:
         """Waits for what is being written."""
         self._manager.wait_until_finished()
 
+    def forget_after(self, number: int) -> None:
+        """Deletes the checkpoints of higher numbers, which will be made again."""
+        self.wait()
+        for later in [one for one in self._manager.all_steps() if one > number]:
+            self._manager.delete(later)
+
     def latest(self, like: Any) -> Found:
         """Returns the newest state that can be read, and why newer ones cannot.
 
@@ -74,7 +80,7 @@ class Checkpoints:
         for number in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state = self._read(number, like)
-            except (ValueError, OSError, KeyError) as error:  # cut short, or of another network or run
+            except Exception as error:  # cut short, whatever Orbax makes of that, or of another network or run
                 unreadable.append(number)
                 refused.append(f"{self.folder / str(number)}: {' '.join(str(error).split())[:300]}")
                 continue

@@ -29,7 +29,7 @@ from sfjax.training.loop import (
     train,
 )
 from sfjax.training.methods import Method, Stage
-from sfjax.training.recipes import Recipe, rewards_for
+from sfjax.training.recipes import Recipe, check, rewards_for
 from sfjax.training.sharding import DataParallel, local
 from sfjax.training.step import TrainState
 
@@ -113,6 +113,7 @@ def fit(
         DivergedError: The loss is not finite; the message names step, images and the last good checkpoint.
         ValueError: Something is out of its range, or no checkpoint in the folder can be read.
     """
+    check(recipe)
     rewards = rewards_for(recipe, num_classes) if method.chooses_reward else (math.nan,)
     stages = method.stages(recipe, rewards[0])
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,6 +219,12 @@ def _stage(
             notes = tuple(f"Checkpoint refused, the one before it is used: {reason}" for reason in refused)
             epoch = int(state.epoch)
             yield Step(stage.name, epoch, stage.epochs, done + epoch, run.total, notes=notes)
+        if len(rows) != int(state.epoch):
+            raise ValueError(
+                f"{run.folder / 'history.csv'} has {len(rows)} epochs of {stage.name}, and its checkpoint "
+                f"{int(state.epoch)}. Put the file back, or delete the folder to train anew."
+            )
+        best.forget_after(int(state.epoch))
         begun = int(state.epoch) * steps + int(state.step)
         saved = f"{last.folder / str(begun)}" if begun else None
         training = train(

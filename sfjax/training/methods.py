@@ -25,6 +25,7 @@ class Stage(NamedTuple):
         trains: Parts of `params` that change; None for all.
         dropout: Whether there is dropout.
         batch_statistics: Whether batch normalization uses and updates the statistics of the batch.
+        decays: Whether weights decay; not where the gradient is so small that decay would be all there is.
         continues: Goes on with the optimizer and the schedule of the stage before, instead of new ones.
         begin: From the variables after the stage before to those that this one starts from.
     """
@@ -39,6 +40,7 @@ class Stage(NamedTuple):
     trains: tuple[str, ...] | None = None
     dropout: bool = True
     batch_statistics: bool = True
+    decays: bool = True
     continues: bool = False
     begin: Callable[[Variables], Variables] | None = None
 
@@ -119,6 +121,7 @@ def _confidnet_stages(recipe: Recipe, reward: float) -> tuple[Stage, ...]:
         trains=("confidence",),
         dropout=False,
         batch_statistics=False,
+        decays=False,
     )
     tuned = head._replace(
         name="fine_tuning",

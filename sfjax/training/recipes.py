@@ -233,4 +233,6 @@ def rewards_for(recipe: Recipe, num_classes: int) -> tuple[float, ...]:
             f"rewards must be given, each above 1 and at most the {num_classes} classes: below, betting never pays; "
             f"above, reserving never does. Got {recipe.rewards}."
         )
+    if len({f"{reward:g}" for reward in recipe.rewards}) < len(recipe.rewards):
+        raise ValueError(f"rewards must not name one thing twice; got {recipe.rewards}.")
     return recipe.rewards

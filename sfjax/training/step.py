@@ -54,10 +54,10 @@ def optimizer(stage: Stage, recipe: Recipe, steps: int) -> optax.GradientTransfo
         rate = optax.cosine_decay_schedule(rate, total)
         if warm:
             rate = optax.warmup_cosine_decay_schedule(0.0, stage.learning_rate, warm, total)
-    clip = optax.clip_by_global_norm(recipe.clip_norm)
+    clip, decay = optax.clip_by_global_norm(recipe.clip_norm), recipe.weight_decay if stage.decays else 0.0
     if recipe.decay == "decoupled":
-        return optax.chain(clip, optax.adamw(rate, weight_decay=recipe.weight_decay))
-    return optax.chain(clip, optax.add_decayed_weights(recipe.weight_decay), optax.adam(rate))
+        return optax.chain(clip, optax.adamw(rate, weight_decay=decay))
+    return optax.chain(clip, optax.add_decayed_weights(decay), optax.adam(rate))
 
 
 def trained_part(stage: Stage, params: Any) -> Any:

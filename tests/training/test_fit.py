@@ -13,6 +13,7 @@ from sfjax import inference
 from sfjax.training import METHODS, DivergedError, Labelled, Recipe, begin, initial_variables
 from sfjax.training.checkpoints import Checkpoints
 from sfjax.training.fit import fit, trained
+from sfjax.training.step import optimizer
 
 RECIPE = Recipe(
     epochs=2,
@@ -246,6 +247,29 @@ def test_gamblers_go_on_from_the_best_epoch_with_its_own_optimizer(data, validat
         moments = checkpoints.latest(like).state.optimizer
     counts = {int(leaf) for leaf in jax.tree.leaves(moments) if leaf.shape == ()}
     assert counts == {3 * (epochs["cross_entropy"] + 1)}  # three steps an epoch, and one of gambling
+
+
+def test_a_history_that_is_gone_is_named(data, validation, tmp_path):
+    next(start(tmp_path, data, validation))
+    (tmp_path / "history.csv").unlink()
+    with pytest.raises(ValueError, match="has 0 epochs of cross_entropy, and its checkpoint 1"):
+        next(start(tmp_path, data, validation))
+
+
+def test_weights_do_not_decay_where_confidence_is_learned():
+    recipe = dataclasses.replace(RECIPE, weight_decay=10.0, decay="coupled")
+    _, head, _ = METHODS["confidnet"].stages(recipe, 0.0)
+    zero, adam = {"confidence": jax.numpy.zeros(3)}, optimizer(head, recipe, 3)
+    with jax.numpy_dtype_promotion("standard"):
+        moved, _ = adam.update(zero, adam.init(zero), {"confidence": jax.numpy.ones(3)})
+    assert not np.asarray(moved["confidence"]).any()
+
+
+def test_recipes_out_of_range_are_refused(data, validation, tmp_path):
+    with pytest.raises(ValueError, match="epochs must be at least 1; got 0"):
+        next(start(tmp_path, data, validation, recipe=dataclasses.replace(RECIPE, epochs=0)))
+    with pytest.raises(ValueError, match="one thing twice"):
+        next(start(tmp_path, data, validation, "deep_gamblers", dataclasses.replace(RECIPE, rewards=(1.5, 1.5))))
 
 
 def test_a_batch_that_does_not_divide_is_named(data, validation, tmp_path):
