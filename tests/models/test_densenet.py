@@ -7,8 +7,6 @@ import pytest
 
 from sfjax.models import densenet
 
-from sfjax.models import densenet
-
 LAYERS = ("blocks_0_0", "blocks_0_1", "blocks_1_0")
 CLASSIFIER = networks.small("densenet")
 
