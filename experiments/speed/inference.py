@@ -31,7 +31,7 @@ class Options:
         monte_carlo: The same for Monte Carlo dropout.
         memory: The same for the memory that it takes, which is planned and not run.
         samples: Passes of Monte Carlo dropout.
-        passes_at_once: Passes side by side, each in turn. Ratios and random numbers are beside the first.
+        passes_at_once: Passes side by side. The first is timed, the memory of all is given.
         loop_passes: Passes that a loop over whole passes makes when it is timed; its time is scaled up to all.
         precisions: What is computed in.
         repeats: Of every measurement; sides take turns.
@@ -149,24 +149,19 @@ def compilation(program: programs.Program) -> str:
 
 def monte_carlo_table(work: Work, precision: str, options: Options, peers: ModuleType | None) -> str:
     """Returns what all passes take as multiples of one deterministic pass, and what loops over whole passes take."""
-    classifier, samples = classifier_of(work[0], precision), options.samples
+    classifier, samples, at_once = classifier_of(work[0], precision), options.samples, options.passes_at_once[0]
     variables, images, ids, key = inputs(classifier, work)
     once = programs.compile_program(whole_pass(classifier), variables, images, ids, None)
-    all_passes = {
-        f"sfjax, {samples} passes, {at_once} at once": programs.compile_program(
-            monte_carlo(classifier, samples, at_once), variables, images, ids, key
-        )
-        for at_once in options.passes_at_once
-    }
+    all_passes = programs.compile_program(monte_carlo(classifier, samples, at_once), variables, images, ids, key)
     whole = programs.compile_program(whole_pass(classifier), variables, images, ids, key)
     draws = mask_draws(classifier, variables, images, keys.per_image(key, ids))
-    alone = programs.compile_program(masks_alone(draws, samples, options.passes_at_once[0]), ids, key)
-    passes, random_bits = next(iter(all_passes)), "their random bits alone"
+    alone = programs.compile_program(masks_alone(draws, samples, at_once), ids, key)
     sides: dict[str, Callable[[], object]] = {
         "one deterministic pass": lambda: once.run(variables, images, ids, None),
-        **{name: functools.partial(one.run, variables, images, ids, key) for name, one in all_passes.items()},
-        random_bits: lambda: alone.run(ids, key),
+        f"sfjax, {samples} passes, {at_once} at once": lambda: all_passes.run(variables, images, ids, key),
+        "their random bits alone": lambda: alone.run(ids, key),
     }
+    _, passes, random_bits = sides
     looped = min(options.loop_passes, samples)
     scaled = f" (from {looped})" if looped < samples else ""
 
@@ -184,12 +179,12 @@ def monte_carlo_table(work: Work, precision: str, options: Options, peers: Modul
     for name in loops:
         measured[name] = [seconds * samples / looped for seconds in measured[name]]
     ours, drawing = statistics.median(measured[passes]), statistics.median(measured[random_bits])
-    columns = {f"of {passes}": lambda _, seconds: f"{seconds / ours:.3g}"}
+    columns = {"of all passes of sfjax": lambda _, seconds: f"{seconds / ours:.3g}"}
     text = table(heading("Monte Carlo dropout", work, precision), measured, columns=columns)
     number = sum(int(np.prod(draw.shape)) for draw in draws)
     return (
         f"{text}\n\nRandom numbers, {number} a pass and image, are {100 * drawing / ours:.0f} % of the time of "
-        f"all passes. {compilation(all_passes[passes])}"
+        f"all passes. {compilation(all_passes)}"
     )
 
 
