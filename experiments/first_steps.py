@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -23,6 +22,7 @@ from sfjax.data.dataset import class_order
 from sfjax.models import MODELS
 from sfjax.phantoms import generate
 from sfjax.phantoms.generate import COUNTS
+from sfjax.study.networks import compute_dtype
 from sfjax.training import METHODS, PUBLISHED, Labelled, begin, initial_variables, train
 
 STEPS_AN_EPOCH = 10
@@ -66,9 +66,8 @@ def losses_and_seconds(task: str, options: Options) -> Iterator[tuple[float, flo
     classes = class_order(list(columns["label"]))
     labels = np.array([classes.index(label) for label in columns["label"]], np.int32)
     data = Labelled(images, labels, np.arange(len(images), dtype=np.uint32))
-    short = options.compute == "bfloat16" or (options.compute == "auto" and jax.default_backend() != "cpu")
     classifier = MODELS[published.network](
-        num_classes=len(classes), dtype=jnp.bfloat16 if short else None, checkpoint=options.recompute
+        num_classes=len(classes), dtype=compute_dtype(options.compute), checkpoint=options.recompute
     )
     (stage,) = METHODS["cross_entropy"].stages(recipe, 0.0)
     key = jax.random.key(options.seed)

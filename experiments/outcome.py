@@ -25,10 +25,8 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         out: The run folder.
         images: Put thumbnails into the report.
     """
-    found, csfs = (
-        {name: study.collect(tasks, name) for name in study.TABLES},
-        study.entries(config.csfs, config.methods),
-    )
+    found = {name: study.collect(tasks, name) for name in study.TABLES}
+    csfs = study.entries(config.csfs, config.methods)
     summary = found["summary"]
     ranked = [metric for metric in RANKED if metric in set(summary["metric"])]
     ranks = rankings(summary, {task.name: study.collect_resamples(task) for task in tasks}, csfs, ranked)
@@ -74,10 +72,8 @@ def texts(
             yield f"comparisons_{task.name}.tex", tables.tabular(task.name, legend, *cells)
         yield f"guarantees_{task.name}.md", overviews.guarantee_table(found["guarantees"], task.name)
     yield "ranks.md", overviews.ranking_tables(ranks)
-    yield (
-        "groups.md",
-        overviews.group_table(found["groups"], study.baseline(study.entries(config.csfs, config.methods))),
-    )
+    baseline = study.baseline(study.entries(config.csfs, config.methods))
+    yield "groups.md", overviews.group_table(found["groups"], baseline)
     if any(task.costs is not None for task in tasks):
         yield "costs.md", overviews.cost_table(summary)
 

@@ -65,7 +65,7 @@ def run(
         ValueError: There are no images, or images, labels and ids are not equally many, or a number is out of range.
     """
     return _run(
-        functools.partial(_forward, classifier, num_samples, min(passes_at_once, max(num_samples, 1)), keep_passes),
+        functools.partial(_forward, classifier, num_samples, passes_at_once, keep_passes),
         variables,
         images,
         labels,

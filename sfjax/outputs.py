@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sfjax.files import write_whole
 from sfjax.pytree import pytree_dataclass
 
 SCHEMA = 1
@@ -147,16 +148,14 @@ def load(path: str | os.PathLike[str]) -> Outputs:
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays to `path` in one step: a reader finds the old file or the new one, never half of it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+
+    def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_whole(Path(path), write)
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

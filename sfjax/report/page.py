@@ -10,9 +10,9 @@ import pandas as pd
 from jaxtyping import Bool, Int, UInt8
 
 from sfjax import latent, views
+from sfjax.files import write_whole
 from sfjax.report.tables import GALLERY
 from sfjax.study.entries import csf_of, is_entry
-from sfjax.views.export import write_whole
 from sfjax.views.tables import csf_names
 
 GALLERY_PIXELS: Final = 96
@@ -81,7 +81,7 @@ def write_report(
         content = views.page(shown, title=title, subtitle=subtitle).encode()
         size = len(content) / 1e6
         if size <= max_megabytes:
-            return write_whole(Path(path), content)
+            return write_whole(Path(path), lambda file, content=content: file.write_bytes(content))
     raise ValueError(
         f"The report would have {size:.1f} MB without any image, more than {max_megabytes:g}. "
         "Embed fewer images or raise max_megabytes."

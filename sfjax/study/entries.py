@@ -24,9 +24,7 @@ def csf_of(entry: str) -> CSF:
 
 def is_entry(name: str) -> bool:
     """Returns whether there is an entry of that name."""
-    return name in CSFS or any(
-        name.startswith(f"{method}_") and name.removeprefix(f"{method}_") in CSFS for method in METHODS
-    )
+    return _found(name) is not None
 
 
 def method_of(entry: str, methods: Sequence[str]) -> str:
@@ -71,13 +69,21 @@ def entries(csfs: Iterable[str], methods: Sequence[str]) -> tuple[str, ...]:
 
 
 def _split(entry: str) -> tuple[str | None, str]:
-    if entry in CSFS:
-        return None, entry
+    found = _found(entry)
+    if found is None:
+        raise ValueError(
+            f"csfs must be among {', '.join(CSFS)}, or one of them on the network of a method, such as devries_msr; "
+            f"got {entry}."
+        )
+    return found
+
+
+def _found(name: str) -> tuple[str | None, str] | None:
+    """Returns the method that an entry's name begins with, if any, and its CSF; None where it is no entry's."""
+    if name in CSFS:
+        return None, name
     for method in METHODS:
-        csf = entry.removeprefix(f"{method}_")
-        if csf != entry and csf in CSFS:
+        csf = name.removeprefix(f"{method}_")
+        if csf != name and csf in CSFS:
             return method, csf
-    raise ValueError(
-        f"csfs must be among {', '.join(CSFS)}, or one of them on the network of a method, such as devries_msr; "
-        f"got {entry}."
-    )
+    return None

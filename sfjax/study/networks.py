@@ -18,6 +18,7 @@ from sfjax.study.evaluation import FailureCosts
 from sfjax.study.tasks import TestSet
 from sfjax.training import METHODS, Labelled, initial_variables, with_weights
 from sfjax.training.fit import fit, num_epochs, trained
+from sfjax.training.step import stack
 
 
 class Task(NamedTuple):
@@ -51,10 +52,15 @@ def stored_sets(task: Task) -> list[TestSet]:
 
 def make_network(config: Config, task: Task) -> Callable[..., Classifier]:
     """Returns `make(num_classes=...)` of the task's plain network, with the precision and memory that are asked for."""
-    short = config.compute == "bfloat16" or (config.compute == "auto" and jax.default_backend() != "cpu")
     return functools.partial(
-        MODELS[task.settings.network], dtype=jnp.bfloat16 if short else None, checkpoint=config.recompute
+        MODELS[task.settings.network], dtype=compute_dtype(config.compute), checkpoint=config.recompute
     )
+
+
+def compute_dtype(compute: str) -> Any:
+    """Returns what networks compute in by `Config.compute`; None is the type of images and weights, float32."""
+    short = compute == "bfloat16" or (compute == "auto" and jax.default_backend() != "cpu")
+    return jnp.bfloat16 if short else None
 
 
 def network_of(config: Config, task: Task, method: str) -> Classifier:
@@ -94,8 +100,10 @@ def train_network(config: Config, task: Task, method: str, seed: int) -> Iterato
         yield "; ".join([text, *step.notes]), step.done - done
         done = step.done
     variables = _variables(config, task, method, seed)
-    head = inference.ensemble_head if METHODS[method].ensemble else _head
-    weight, bias = head(classifier, variables)
+    if METHODS[method].ensemble:
+        weight, bias = inference.ensemble_head(classifier, variables)
+    else:
+        weight, bias = classifier.head(variables)
     if jax.process_index() == 0:
         outputs.write_npz(folder / "head.npz", {"weight": np.asarray(weight), "bias": np.asarray(bias)})
 
@@ -157,10 +165,6 @@ def _labelled(task: Task, split: str) -> Labelled:
     return Labelled(images, table["label_index"].to_numpy(np.int32), table["image_id"].to_numpy(np.uint32))
 
 
-def _head(classifier: Classifier, variables: Variables) -> tuple[Any, Any]:
-    return classifier.head(variables)
-
-
 def _variables(config: Config, task: Task, method: str, seed: int) -> Variables:
     folder = task.network_folder(method, seed)
     found = trained(
@@ -189,5 +193,4 @@ def _pretrained(config: Config, task: Task, method: str, key: Any) -> Variables 
 
     if not METHODS[method].ensemble:
         return begun(key)
-    members = [begun(one) for one in jax.random.split(key, task.settings.recipe.members)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    return stack([begun(one) for one in jax.random.split(key, task.settings.recipe.members)])

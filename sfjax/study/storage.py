@@ -1,7 +1,6 @@
 """The run folder: every file appears whole or not at all, and what is there is not made again."""
 
 import json
-import os
 import platform
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -11,19 +10,14 @@ from typing import Any
 import jax
 import pandas as pd
 
+from sfjax.files import write_whole
 from sfjax.study.config import Config, as_json, check, differences
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Has `writer` write a temporary file beside `path` and puts it in place in one step."""
+    """Has `writer` write a file, whole or not at all, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: some writers choose their format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        writer(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, writer)
 
 
 def write_text(path: Path, text: str) -> None:

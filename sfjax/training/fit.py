@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from jaxtyping import Array, Key
 
 from sfjax import inference
 from sfjax.csf import CSFS
+from sfjax.files import write_whole
 from sfjax.inference import Devices
 from sfjax.metrics import aurc
 from sfjax.models import Classifier, Variables
@@ -114,8 +114,7 @@ def fit(
         ValueError: Something is out of its range, or no checkpoint in the folder can be read.
     """
     check(recipe)
-    rewards = rewards_for(recipe, num_classes) if method.chooses_reward else (math.nan,)
-    stages = method.stages(recipe, rewards[0])
+    common, choices = _plan(method, recipe, num_classes)
     folder.mkdir(parents=True, exist_ok=True)
     total = num_epochs(method, recipe, num_classes)
     if method.ensemble:
@@ -128,23 +127,18 @@ def fit(
     begun = initial_variables(classifier, data.images.shape[1:], key) if variables is None else variables
     try:
         done, before, found = 0, None, {}
-        common, choices = stages, ()
-        if method.chooses_reward:
-            common, choices = stages[:-1], [method.stages(recipe, reward)[-1] for reward in rewards]
         for stage in common:
             found[stage.name] = yield from _stage(run, stage, begun, before, done)
             begun, before, done = found[stage.name].variables, found[stage.name].last, done + stage.epochs
         facts: dict[str, Any] = {}
         if choices:
-            tried = []
-            for stage in choices:
-                tried.append((yield from _stage(run, stage, begun, before, done)))
-                found[stage.name] = tried[-1]
+            for stage in choices.values():
+                found[stage.name] = yield from _stage(run, stage, begun, before, done)
                 done += stage.epochs
-            areas = [one.aurc for one in tried]
-            chosen = int(np.nanargmin(areas)) if not np.isnan(areas).all() else 0
-            begun = tried[chosen].variables
-            facts = {"reward": rewards[chosen], "rewards": dict(zip(map(str, rewards), areas, strict=True))}
+            areas = {reward: found[stage.name].aurc for reward, stage in choices.items()}
+            chosen = min(areas, key=lambda reward: math.inf if math.isnan(areas[reward]) else areas[reward])
+            begun = found[choices[chosen].name].variables
+            facts = {"reward": chosen, "rewards": {str(reward): area for reward, area in areas.items()}}
         facts["epochs"] = {name: one.epoch for name, one in found.items()}
     finally:
         if board is not None:
@@ -152,18 +146,24 @@ def fit(
     with Checkpoints(folder / "network", keep=1) as checkpoints:
         checkpoints.save(0, begun)
     if jax.process_index() == 0:
-        temporary = folder / f".training.json.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / "training.json")
+        text = json.dumps(facts, indent=2) + "\n"
+        write_whole(folder / "training.json", lambda file: file.write_text(text, encoding="utf-8"))
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(str(folder))  # nobody looks for the network before it is there
 
 
 def num_epochs(method: Method, recipe: Recipe, num_classes: int) -> int:
     """Returns the epochs of a whole run, the last stage of every reward that is tried among them."""
-    rewards = rewards_for(recipe, num_classes) if method.chooses_reward else (math.nan,)
-    stages = method.stages(recipe, rewards[0])
-    return sum(stage.epochs for stage in stages) + (len(rewards) - 1) * stages[-1].epochs
+    common, choices = _plan(method, recipe, num_classes)
+    return sum(stage.epochs for stage in (*common, *choices.values()))
+
+
+def _plan(method: Method, recipe: Recipe, num_classes: int) -> tuple[tuple[Stage, ...], dict[float, Stage]]:
+    """Returns the stages that are always trained, and by reward the last ones that are tried after them, if any."""
+    if not method.chooses_reward:
+        return method.stages(recipe, math.nan), {}
+    tried = {reward: method.stages(recipe, reward) for reward in rewards_for(recipe, num_classes)}
+    return next(iter(tried.values()))[:-1], {reward: stages[-1] for reward, stages in tried.items()}
 
 
 def trained(
@@ -194,7 +194,7 @@ def trained(
         return variables
 
     with Checkpoints(folder / "network", keep=1) as checkpoints:
-        return local(checkpoints.latest(DataParallel().replicate(like())).state)
+        return local(checkpoints.latest(DataParallel().shapes(jax.eval_shape(like))).state)
 
 
 class _Result(NamedTuple):
@@ -225,8 +225,7 @@ def _stage(
                 f"{int(state.epoch)}. Put the file back, or delete the folder to train anew."
             )
         best.forget_after(int(state.epoch))
-        begun = int(state.epoch) * steps + int(state.step)
-        saved = f"{last.folder / str(begun)}" if begun else None
+        saved = int(state.epoch) * steps + int(state.step)
         training = train(
             run.classifier,
             run.data,
@@ -240,15 +239,15 @@ def _stage(
             try:
                 progress = next(training, None)
             except DivergedError as error:
-                where = f"The last good checkpoint is {saved}." if saved else "No checkpoint was written before."
+                good = f"The last good checkpoint is {last.folder / str(saved)}."
+                where = good if saved else "No checkpoint was written before."
                 raise DivergedError(f"{error} {where}", error.epoch, error.step, error.image_ids) from error
             if progress is None:
                 break
-            state = progress.state
-            number = progress.epoch * steps + progress.step
+            state, number = progress.state, progress.epoch * steps + progress.step
             if progress.step:
                 last.save(number, state)
-                saved = str(last.folder / str(number))
+                saved = number
                 continue
             accuracy, area = _validate(run, stage, local(state.variables))
             row = {
@@ -267,7 +266,7 @@ def _stage(
                 if run.board is not None:
                     run.board.add(row, done + progress.epoch)
             last.save(number, state)
-            saved = str(last.folder / str(number))
+            saved = number
             yield Step(stage.name, progress.epoch, stage.epochs, done + progress.epoch, run.total, row)
         if run.recipe.select == "best":
             chosen = best.latest(start).state

@@ -2,10 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from sfjax.files import write_whole
 
 COLUMNS: Final[tuple[str, ...]] = ("stage", "epoch", "loss", "val_accuracy", "val_aurc")
 
@@ -41,9 +42,7 @@ class History:
         writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(self._path)
+        write_whole(self._path, lambda file: file.write_text(text.getvalue(), encoding="utf-8"))
 
 
 class TensorBoard:

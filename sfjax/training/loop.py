@@ -15,7 +15,7 @@ from sfjax.training.losses import first_carry
 from sfjax.training.methods import Stage
 from sfjax.training.recipes import Recipe
 from sfjax.training.sharding import DataParallel
-from sfjax.training.step import TrainState, optimizer, trained_part
+from sfjax.training.step import TrainState, optimizer, stack, trained_part
 from sfjax.training.step import step as take_step
 
 STEPS_BETWEEN_CHECKS = 50
@@ -84,8 +84,7 @@ def initial_variables(classifier: Classifier, image_shape: tuple[int, ...], key:
     if key.ndim == 0:
         return classifier.init(keys.stream(key, "init"), image)
     # One after the other: mapped, each initializer would be compiled anew.
-    made = [classifier.init(keys.stream(one, "init"), image) for one in key]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
+    return stack([classifier.init(keys.stream(one, "init"), image) for one in key])
 
 
 def begin(
@@ -152,17 +151,13 @@ def train(
         ValueError: The batch cannot be divided between the devices.
     """
     parallel = DataParallel(devices)
-    n, steps, size = (
-        len(data.images),
-        steps_per_epoch(recipe, len(data.images)),
-        min(recipe.batch_size, len(data.images)),
-    )
+    n = len(data.images)
+    steps, size = steps_per_epoch(recipe, n), min(recipe.batch_size, n)
     if size % recipe.accumulate:
         raise ValueError(
             f"A batch of {size} images cannot be computed in {recipe.accumulate} equal parts. Change accumulate."
         )
     rows, weight = parallel.rows(size), _image_weights(recipe, data.labels)
-    stacked = state.key.ndim == 2
     key = jax.random.wrap_key_data(state.key)
     state = parallel.replicate(state)
     while int(state.epoch) < stage.epochs:
@@ -180,7 +175,7 @@ def train(
                 parallel.divide(weight[index], size, axis=axis),
                 parallel.divide(data.ids[index].astype(np.uint32), size, axis=axis),
             )
-            state, loss, norm = take_step(classifier, stage, recipe, steps, stacked, state, batch, epoch_key)
+            state, loss, norm = take_step(classifier, stage, recipe, steps, state, batch, epoch_key)
             unchecked.append((step, data.ids[index], loss, norm))
             due = every is not None and (step + 1) % every == 0 and step + 1 < steps
             if due or len(unchecked) == STEPS_BETWEEN_CHECKS or step + 1 == steps:

@@ -60,6 +60,11 @@ class DataParallel:
         """Returns the arrays on every device."""
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
+    def shapes(self, tree: Any) -> Any:
+        """Returns what `replicate` would of such arrays, or of their shapes, without making any."""
+        sharding = NamedSharding(self._mesh, PartitionSpec())
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
 
 def local(tree: Any) -> Any:
     """Returns replicated arrays as this process's own, for work that the others have no part in."""

@@ -70,69 +70,50 @@ def step(
     stage: Stage,
     recipe: Recipe,
     steps: int,
-    stacked: bool,
     state: TrainState,
     batch: Batch,
     epoch_key: Array,
 ) -> tuple[TrainState, Array, Array]:
     """Returns the state after a step, its loss, and its gradient's norm; the last two one a network where stacked.
 
+    Several networks are mapped but on a CPU, where one follows the other: mapped convolutions are grouped ones, for
+    which XLA takes three times as long there; and gradients of convolutions within a loop of its own take a hundred
+    times as long.
+
     Args:
         classifier: The network.
         stage: Of training.
         recipe: How to train.
         steps: An epoch.
-        stacked: Whether everything is of several networks.
         state: Before the step.
-        batch: One for each network where stacked.
-        epoch_key: What is random in the epoch, as plain numbers.
+        batch: One for each network where the state is of several.
+        epoch_key: What is random in the epoch, as plain numbers; likewise.
     """
-    take = _step_one_by_one if stacked and jax.default_backend() == "cpu" else _step
+    settings = (classifier, stage, recipe, steps)
     # Strict dtype promotion is for our arithmetic; optax mixes a float32 rate with weakly typed constants.
     with jax.numpy_dtype_promotion("standard"):
-        return take(classifier, stage, recipe, steps, stacked, state, batch, epoch_key)
+        if not (_is_stacked(state) and jax.default_backend() == "cpu"):
+            return _step(*settings, state, batch, epoch_key)
+        stepped, loss, norm = stack([_step(*settings, *one) for one in _unstack((state, batch, epoch_key))])
+    return stepped._replace(epoch=stepped.epoch[0], step=stepped.step[0]), loss, norm
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _is_stacked(state: TrainState) -> bool:
+    return state.key.ndim == 2
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _step(
-    classifier: Classifier,
-    stage: Stage,
-    recipe: Recipe,
-    steps: int,
-    stacked: bool,
-    state: TrainState,
-    batch: Batch,
-    epoch_key: Array,
+    classifier: Classifier, stage: Stage, recipe: Recipe, steps: int, state: TrainState, batch: Batch, epoch_key: Array
 ) -> tuple[TrainState, Array, Array]:
     update = functools.partial(_update, classifier, stage, recipe, steps)
-    if stacked:
+    if _is_stacked(state):
         update = jax.vmap(update)
     variables, moments, carry, loss, norm = update(state.variables, state.optimizer, state.carry, batch, epoch_key)
     state = state._replace(
         variables=variables, optimizer=moments, carry=carry, step=state.step + 1, loss=state.loss + loss
     )
     return state, loss, norm
-
-
-def _step_one_by_one(
-    classifier: Classifier,
-    stage: Stage,
-    recipe: Recipe,
-    steps: int,
-    stacked: bool,
-    state: TrainState,
-    batch: Batch,
-    epoch_key: Array,
-) -> tuple[TrainState, Array, Array]:
-    """Returns what `_step` does, one network after the other.
-
-    Mapped convolutions are grouped ones, for which XLA takes three times as long on a CPU; and gradients of
-    convolutions within a loop of its own take a hundred times as long there.
-    """
-    per_network = _unstack((state, batch, epoch_key))
-    done = [_step(classifier, stage, recipe, steps, False, *of_network) for of_network in per_network]
-    state, loss, norm = _stack(done)
-    return state._replace(epoch=state.epoch[0], step=state.step[0]), loss, norm
 
 
 @jax.jit
@@ -145,8 +126,9 @@ def _unstack(stacked: tuple[TrainState, Any, Array]) -> list[tuple[TrainState, A
 
 
 @jax.jit
-def _stack(parts: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+def stack(trees: list[Any]) -> Any:
+    """Returns trees of one structure as one, their arrays stacked on a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _update(

@@ -9,6 +9,8 @@ from typing import Any, Final
 import altair as alt
 import vl_convert
 
+from sfjax.files import write_whole
+
 FORMATS: Final = (".svg", ".png", ".pdf", ".html", ".json")
 
 
@@ -43,7 +45,7 @@ def save(
         content = vl_convert.vegalite_to_pdf(vl_spec=spec)
     else:
         content = vl_convert.vegalite_to_png(vl_spec=spec, ppi=ppi)
-    write_whole(path, content)
+    write_whole(path, lambda file: file.write_bytes(content))
 
 
 def with_params(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,10 +63,3 @@ def with_params(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str,
         for param in spec.get("params", [])
     ]
     return {**spec, "params": changed}
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file in one step: a reader finds the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
