@@ -1,6 +1,6 @@
 """From images to a table of failure-detection metrics with intervals, and a report to look at.
 
-    python -m experiments.benchmark [tiny|quick|standard] [options]
+    python -m experiments.benchmark [tiny|quick|standard|paper|paper-TASK] [options]
 
 Without a preset it is `quick`. A run that was stopped or killed goes on where it was when the same command is given
 again.
@@ -26,6 +26,7 @@ from sfjax import study
 from sfjax.study import PRESETS, Config
 from sfjax.study.scores import ALL_DOMAINS
 from sfjax.study.tables import SCALE, number
+from sfjax.training.checkpoints import LONGEST_WAIT, wait_for_all
 
 console = Console(stderr=True)
 
@@ -57,13 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         preset, chosen = parse(command)
         if chosen.distributed:
-            jax.distributed.initialize(chosen.coordinator, chosen.num_processes, chosen.process_id)
+            # One process scores at the end, for hours if it must, and the others then wait for it to leave.
+            jax.distributed.initialize(
+                chosen.coordinator, chosen.num_processes, chosen.process_id, shutdown_timeout_seconds=LONGEST_WAIT
+            )
             console.quiet = jax.process_index() != 0
+        elif (chosen.coordinator, chosen.num_processes, chosen.process_id) != (None, None, None):
+            raise ValueError("coordinator, num_processes and process_id are of several processes. Add --distributed.")
         out = chosen.out or default_folder(preset, chosen.config)
-        study.open_folder(out, chosen.config, command=["python", "-m", "experiments.benchmark", *command])
+        called = ["python", "-m", "experiments.benchmark", *command]
+        if jax.process_index() == 0:
+            study.open_folder(out, chosen.config, command=called)
+        wait_for_all(f"{out} is open")
+        study.open_folder(out, chosen.config, command=called)  # the others find it made, of the same settings
         use_compilation_cache()
         run(chosen.config, out, images=chosen.report_images)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         return 2
     except OSError as error:

@@ -1,5 +1,6 @@
 """The program as its users run it, on the `tiny` preset: files, resumption after a kill, refusals, own images."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from PIL import Image
 from experiments import benchmark
 from sfjax import outputs, phantoms
 from sfjax.study import PRESETS
+from sfjax.study.config import settings_of
+from sfjax.training import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,6 +158,10 @@ def test_without_a_preset_it_is_quick():
         (["tiny", "--accumulate", "3"], "batch_size must be a multiple of accumulate; got 32 and 3"),
         (["tiny", "--area", "0.5", "0.1"], "area must be two shares"),
         (["tiny", "--pretrained", "nowhere.pth"], "none at nowhere.pth"),
+        (["tiny", "--pretrained", __file__], "A file of weights ends in one of .safetensors"),
+        (["paper", "--batch-size", "8"], "recipe cannot be given for all of them. Take the preset of one task"),
+        (["paper", "--manifest", "nowhere.csv"], "manifest cannot be given"),
+        (["tiny", "--coordinator", "localhost:1"], "Add --distributed"),
         (["tiny", "--seeds", "1", "1"], "each once"),
         (["tiny", "--manifest", "nowhere.csv"], "nowhere.csv"),
         (["tiny", "--cost-matrix", "nowhere.csv"], "nowhere.csv"),
@@ -169,6 +176,24 @@ def test_errors_are_sentences(command, words, tmp_path, capsys):
     out = [] if command == ["small"] else ["--out", str(tmp_path / "run")]
     assert benchmark.main([*command, *out]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "weights.pth").write_bytes(b"")
+    command = ["tiny", "--pretrained", str(tmp_path / "weights.pth"), "--out", str(tmp_path / "run")]
+    assert benchmark.main(command) == 2
+    assert "pip install torch" in capsys.readouterr().err
+
+
+def test_a_task_of_the_paper_can_be_changed():
+    preset, arguments = benchmark.parse(["paper-lung-ct", "--batch-size", "64"])
+    recipe, published = arguments.config.recipe, PUBLISHED["lung_ct"]
+    assert preset == "paper-lung-ct" and arguments.config.network == published.network == "densenet121"
+    assert recipe == dataclasses.replace(published.recipe, batch_size=64)
+    whole = benchmark.parse(["paper"])[1].config
+    settings = {task: settings_of(whole, task) for task in PUBLISHED}
+    assert {task: (one.network, one.image_size, one.recipe) for task, one in settings.items()} == PUBLISHED
 
 
 def test_every_methods_networks_stand_side_by_side(tmp_path):

@@ -101,8 +101,13 @@ def dropout(x: Float[Array, "n ..."], keys: Key[Array, " n"] | None, rate: float
         x: A batch.
         keys: One key an image; None returns `x`.
         rate: In [0, 1).
+
+    Raises:
+        ValueError: The rate is out of its range, or so near to 1 that nothing would be kept.
     """
     kept = round((1.0 - rate) * 2**16)
+    if not 0 < kept <= 2**16:
+        raise ValueError(f"A dropout rate must be at least 0 and below 1; got {rate}.")
     if keys is None or kept == 2**16:
         return x
     bits = jax.vmap(lambda key: jax.random.bits(key, x.shape[1:], jnp.uint16))(keys)

@@ -18,7 +18,14 @@ ENTRIES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runni
 WRAPPERS = ("state_dict", "model")
 
 
-def load(path: str | Path, model: Classifier, *, channels: int = 3, key: Key[Array, ""] | None = None) -> Variables:
+def load(
+    path: str | Path,
+    model: Classifier,
+    *,
+    channels: int = 3,
+    key: Key[Array, ""] | None = None,
+    new_head: bool = False,
+) -> Variables:
     """Returns the variables of `model` from a file with the same network's weights, all float32.
 
     The file is a `state_dict` of torchvision's `densenet121`, `densenet161` or `efficientnet_b4`, or of timm's
@@ -36,13 +43,14 @@ def load(path: str | Path, model: Classifier, *, channels: int = 3, key: Key[Arr
         model: Such as `densenet121(num_classes=8)`.
         channels: Of the images.
         key: Draws a new last layer; None is `jax.random.key(0)`.
+        new_head: The last layer is a new one in any case.
 
     Raises:
         ValueError: The file cannot be read, or names are unknown or missing, or shapes are wrong: all are listed.
         ImportError: The library that reads such files is not installed.
     """
     path = Path(path)
-    return from_state_dict(read(path), model, channels=channels, key=key, source=str(path))
+    return from_state_dict(read(path), model, channels=channels, key=key, new_head=new_head, source=str(path))
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -114,6 +122,7 @@ def from_state_dict(
     *,
     channels: int = 3,
     key: Key[Array, ""] | None = None,
+    new_head: bool = False,
     source: str = "The state_dict",
 ) -> Variables:
     """Returns the variables of `model` from arrays by PyTorch's names, in PyTorch's order of axes: see `load`.
@@ -123,6 +132,7 @@ def from_state_dict(
         model: The network.
         channels: Of the images.
         key: Draws a new last layer; None is `jax.random.key(0)`.
+        new_head: As for `load`.
         source: What errors call it.
 
     Raises:
@@ -145,7 +155,7 @@ def from_state_dict(
             missing.append(names[path])
             continue
         value = state[names[path]]
-        if layer == "classify" and _other_classes(value, leaf.shape, entry):
+        if layer == "classify" and (new_head or _other_classes(value, leaf.shape, entry)):
             draw = nn.initializers.lecun_normal() if entry == "kernel" else nn.initializers.zeros
             leaves.append(draw(jax.random.key(0) if key is None else key, leaf.shape, leaf.dtype))
             continue

@@ -72,8 +72,8 @@ class Config:
         methods: Training methods: cross_entropy, confidnet, deep_gamblers, devries, ensemble; one network each. Scores
             that apply to any are scored on the first.
         recipe: How networks are trained.
-        published: Network, image size and recipe of one of the study's tasks instead; `by_task` gives each phantom task
-            its own.
+        published: Each phantom task has the network, the image size and the recipe that it has in the study, instead of
+            those given here.
         pretrained: Weights of the network to begin with: a torchvision or timm file, .safetensors, .pth or .pt.
         seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
@@ -106,7 +106,7 @@ class Config:
     network: str = "small_cnn"
     methods: tuple[str, ...] = ("cross_entropy",)
     recipe: Recipe = field(default_factory=Recipe)
-    published: Literal["none", "by_task", "dermoscopy", "chest_xray", "microscopy", "lung_ct"] = "none"
+    published: bool = False
     pretrained: Path | None = None
     seeds: tuple[int, ...] = (0, 1)
     num_samples: int = 50
@@ -144,9 +144,9 @@ class Settings(NamedTuple):
 
 def settings_of(config: Config, task: str) -> Settings:
     """Returns what the networks of a task are: as configured, or as in the study."""
-    if config.published == "none":
+    if not config.published:
         return Settings(config.network, config.image_size, config.recipe)
-    published = PUBLISHED[task if config.published == "by_task" else config.published]
+    published = PUBLISHED[task]
     return Settings(published.network, published.image_size, published.recipe)
 
 
@@ -157,6 +157,16 @@ class Preset:
     description: str
     config: Config
 
+
+_PAPER: Final = Config(
+    phantom_train=6000,
+    phantom_test=2000,
+    methods=("confidnet", "deep_gamblers"),
+    seeds=(0, 1, 2),
+    embedded_images=5000,
+    inference_batch_size=32,
+    passes_at_once=2,
+)
 
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
@@ -198,19 +208,24 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             ),
         ),
         "paper": Preset(
-            "As in the study: each task's network, image size, recipe and methods, three seeds. Meant for several "
-            "accelerators and real images (--manifest, --published TASK, --pretrained).",
-            Config(
-                phantom_train=6000,
-                phantom_test=2000,
-                methods=("confidnet", "deep_gamblers"),
-                published="by_task",
-                seeds=(0, 1, 2),
-                embedded_images=5000,
-                inference_batch_size=32,
-                passes_at_once=2,
-            ),
+            "As in the study, on phantoms: each task's network, image size, recipe and methods, three seeds. Meant for "
+            "several accelerators.",
+            dataclasses.replace(_PAPER, published=True),
         ),
+        **{
+            f"paper-{task.replace('_', '-')}": Preset(
+                f"One task of `paper`, with its settings to be changed and for real images (--manifest, --pretrained): "
+                f"{published.network} at {published.image_size} px.",
+                dataclasses.replace(
+                    _PAPER,
+                    tasks=(task,),
+                    network=published.network,
+                    image_size=published.image_size,
+                    recipe=published.recipe,
+                ),
+            )
+            for task, published in PUBLISHED.items()
+        },
     }
 )
 """Configurations by name."""
@@ -274,8 +289,17 @@ def check(config: Config) -> None:
     named = entries(config.csfs, config.methods)
     if len(set(named)) < len(named):
         raise ValueError(f"csfs must not name one thing twice; got {', '.join(config.csfs)}.")
-    if config.published == "by_task" and config.data.manifest is not None:
-        raise ValueError(f"published by_task is for phantoms. Name a task's settings: {', '.join(PUBLISHED)}.")
+    if config.published:
+        plain = Config()
+        given = [name for name in ("network", "image_size", "recipe") if getattr(config, name) != getattr(plain, name)]
+        given += ["manifest"] if config.data.manifest is not None else []
+        given += ["pretrained"] if config.pretrained is not None else []
+        if given:
+            raise ValueError(
+                f"published gives each phantom task settings of its own, so that {' and '.join(given)} cannot be given "
+                "for all of them. Take the preset of one task: paper-dermoscopy, paper-chest-xray, paper-microscopy or "
+                "paper-lung-ct."
+            )
     if config.pretrained is not None and not config.pretrained.is_file():
         raise ValueError(f"pretrained must be a file of weights, and there is none at {config.pretrained}.")
     check_recipe(config.recipe)

@@ -75,8 +75,13 @@ def train_network(config: Config, task: Task, method: str, seed: int) -> Iterato
         yield "trained", num_epochs(METHODS[method], recipe, num_classes)
         return
     classifier, done = network_of(config, task, method), 0
-    key = keys.stream(jax.random.key(seed), "train")
+    key, devices = keys.stream(jax.random.key(seed), "train"), None
     train, validation = (_labelled(task, split) for split in ("train", "val"))
+    if jax.process_count() == 1:
+        size = min(recipe.batch_size, len(train.labels))
+        devices = _devices(size)
+        if len(devices) < jax.device_count():
+            yield f"only {len(devices)} of {jax.device_count()} devices can share {size} images a step equally", 0
     for step in fit(
         classifier,
         train,
@@ -89,7 +94,7 @@ def train_network(config: Config, task: Task, method: str, seed: int) -> Iterato
         variables=_pretrained(config, task, method, key),
         every=config.checkpoint_steps,
         tensorboard=config.tensorboard,
-        devices=_devices(min(recipe.batch_size, len(train.labels))),
+        devices=devices,
         batch_size=config.inference_batch_size,
     ):
         text = f"{step.stage} epoch {step.epoch} of {step.epochs}"
@@ -99,6 +104,8 @@ def train_network(config: Config, task: Task, method: str, seed: int) -> Iterato
             text += f", val accuracy {step.row['val_accuracy']:.3f}, AURC {1000 * step.row['val_aurc']:.0f}"
         yield "; ".join([text, *step.notes]), step.done - done
         done = step.done
+    if (left := num_epochs(METHODS[method], recipe, num_classes) - done) > 0:
+        yield "stopped early", left
     variables = _variables(config, task, method, seed)
     if METHODS[method].ensemble:
         weight, bias = inference.ensemble_head(classifier, variables)
@@ -152,10 +159,8 @@ def corruption(config: Config, test_set: TestSet) -> inference.Transform:
     return lambda images, ids: shifts.apply(test_set.shift, key, images, ids, level=test_set.level)
 
 
-def _devices(batch_size: int) -> list[Any] | None:
-    """Returns as many of one process's devices as can share a batch equally; None, all, where there are several."""
-    if jax.process_count() > 1:
-        return None
+def _devices(batch_size: int) -> list[Any]:
+    """Returns as many devices as can share a batch equally."""
     devices = jax.devices()
     return devices[: max(number for number in range(1, len(devices) + 1) if batch_size % number == 0)]
 
@@ -188,7 +193,9 @@ def _pretrained(config: Config, task: Task, method: str, key: Any) -> Variables 
     plain = METHODS[method].plain(make_network(config, task), len(task.dataset.classes))
 
     def begun(key: Any) -> Variables:
-        weights = pretrained.load(path, plain, channels=shape[-1], key=keys.stream(key, "init"))
+        # A reservation is none of the classes that the weights know, even where the numbers of outputs agree.
+        new_head = METHODS[method].extra_logits > 0
+        weights = pretrained.load(path, plain, channels=shape[-1], key=keys.stream(key, "init"), new_head=new_head)
         return with_weights(initial_variables(network_of(config, task, method), shape, key), weights)
 
     if not METHODS[method].ensemble:

@@ -17,6 +17,7 @@ from sfjax import keys, outputs
 from sfjax.data import Dataset, patient_groups
 from sfjax.data.costs import load_costs
 from sfjax.metrics import resamples_needed
+from sfjax.models import pretrained
 from sfjax.study import promises, scores, storage
 from sfjax.study.config import Config, settings_of
 from sfjax.study.entries import entries, method_of
@@ -43,8 +44,11 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
 
     Raises:
         ManifestError: The images have faults.
+        ImportError: The library that reads the pretrained weights is not installed.
         ValueError: The images are not those that the run was begun with.
     """
+    if config.pretrained is not None:
+        pretrained.read(config.pretrained)  # before hours of work, not after
     for name in task_names(config):
         dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
         costs, group_columns = failure_costs(config, dataset), config.data.group_columns
@@ -57,7 +61,7 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
                     f"The images of {name}, what the manifest says of them or what failures cost are not what the run "
                     f"in {folder} was begun with. Choose another --out for the new ones."
                 )
-        else:
+        elif jax.process_index() == 0:
             storage.write_text(task_folder / "images.sha256", digest + "\n")
             storage.write_table(path, shareable(dataset.table, group_columns))
         yield Task(name, dataset, settings_of(config, name), test_sets(config, dataset), task_folder, costs)

@@ -1,14 +1,24 @@
 """Checkpoints by Orbax: written in the background, whole or not at all; the newest readable one is used."""
 
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from sfjax.training.step import TrainState
+
+LONGEST_WAIT: Final = 7 * 24 * 3600
+"""Seconds. A process that has nothing to do waits for one that scores a whole task."""
+
+
+def wait_for_all(name: str) -> None:
+    """Waits until every process is here, for days if it must be; orders what they write and read on a common disk."""
+    ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=1000 * LONGEST_WAIT)
 
 
 class Found(NamedTuple):
@@ -42,16 +52,18 @@ class Checkpoints:
         return Path(self._manager.directory)
 
     def save(self, number: int, state: Any) -> None:
-        """Begins to write a state under a number, after what was begun before; one of that number is replaced.
+        """Begins to write a state under a number, after what was begun before.
+
+        Checkpoints of that number and above are replaced by it: where training goes on from an earlier one, they are
+        of a run that is no more.
 
         Args:
             number: Checkpoints are ordered by it.
             state: A pytree of arrays, none of which may be donated or changed afterwards.
         """
-        if number in self._manager.all_steps():
-            self.wait()
-            self._manager.delete(number)
-        self._manager.save(number, args=ocp.args.StandardSave(state))
+        if number <= max(self._manager.all_steps(), default=-1):
+            self.forget_after(number - 1)
+        self._manager.save(number, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
         """Waits for what is being written."""
@@ -66,7 +78,8 @@ class Checkpoints:
     def latest(self, like: Any) -> Found:
         """Returns the newest state that can be read, and why newer ones cannot.
 
-        Those refused are deleted once an older one serves in their place.
+        Those refused are moved to the folder's neighbor of the name `FOLDER_refused` once an older one serves in their
+        place: what could not be read today may be readable tomorrow.
 
         Args:
             like: A state of the same network and recipe, for structure, shapes, types and where the arrays go; of a
@@ -84,8 +97,7 @@ class Checkpoints:
                 unreadable.append(number)
                 refused.append(f"{self.folder / str(number)}: {' '.join(str(error).split())[:300]}")
                 continue
-            for broken in unreadable:
-                self._manager.delete(broken)
+            self._move_away(unreadable)
             return Found(state, tuple(refused))
         if refused:
             raise ValueError(
@@ -93,10 +105,49 @@ class Checkpoints:
             )
         return Found(None, ())
 
+    def read(self, number: int, like: Any) -> Any:
+        """Returns the state of that number.
+
+        Args:
+            number: As saved.
+            like: As for `latest`.
+
+        Raises:
+            ValueError: It is not there or cannot be read; the message names its path.
+        """
+        self.wait()
+        path = self.folder / str(number)
+        if number not in self._manager.all_steps():
+            raise ValueError(
+                f"There is no checkpoint {path}. Put it back, or delete {self.folder.parent} to train anew."
+            )
+        try:
+            return self._read(number, like)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"The checkpoint {path} cannot be read: {reason}. Put it back, or delete {self.folder.parent} to "
+                "train anew."
+            ) from error
+
+    def _move_away(self, numbers: Sequence[int]) -> None:
+        if not numbers:
+            return
+        away = self.folder.with_name(f"{self.folder.name}_refused")
+        if jax.process_index() == 0:
+            away.mkdir(exist_ok=True)
+            for number in numbers:
+                shutil.rmtree(away / str(number), ignore_errors=True)
+                (self.folder / str(number)).rename(away / str(number))
+        wait_for_all(str(away))
+        self._manager.reload()
+
     def _read(self, number: int, like: Any) -> Any:
         # Asked first, because Orbax reads the arrays all the same and floods the terminal with what went wrong.
         found = Counter(tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(number)))
         wanted = Counter(leaf.shape for leaf in jax.tree.leaves(like))
+        if not found:
+            raise ValueError("it is cut short: what it holds is not written in it")
         if found != wanted:
             surplus, missing = (sorted(shapes.elements()) for shapes in (found - wanted, wanted - found))
             raise ValueError(f"it is of another network: arrays {surplus} where this one has {missing}")

@@ -18,16 +18,9 @@ from sfjax.files import write_whole
 from sfjax.inference import Devices
 from sfjax.metrics import aurc
 from sfjax.models import Classifier, Variables
-from sfjax.training.checkpoints import Checkpoints
+from sfjax.training.checkpoints import Checkpoints, wait_for_all
 from sfjax.training.logs import History, Row, TensorBoard
-from sfjax.training.loop import (
-    DivergedError,
-    Labelled,
-    begin,
-    initial_variables,
-    steps_per_epoch,
-    train,
-)
+from sfjax.training.loop import DivergedError, Labelled, begin, initial_variables, steps_per_epoch, train
 from sfjax.training.methods import Method, Stage
 from sfjax.training.recipes import Recipe, check, rewards_for
 from sfjax.training.sharding import DataParallel, local
@@ -92,7 +85,7 @@ def fit(
 
     Called again with the same arguments it goes on from the newest checkpoint, exactly as it would have. The folder
     gets `checkpoints/STAGE/last` and `/best`, `history.csv`, `network` and `training.json`, which records what was
-    chosen.
+    chosen. Several processes call it together, with a folder that all of them see.
 
     Args:
         classifier: From `method.network`.
@@ -116,6 +109,7 @@ def fit(
     check(recipe)
     common, choices = _plan(method, recipe, num_classes)
     folder.mkdir(parents=True, exist_ok=True)
+    wait_for_all(f"{folder} begins")
     total = num_epochs(method, recipe, num_classes)
     if method.ensemble:
         key = jax.random.split(key, recipe.members)
@@ -148,8 +142,7 @@ def fit(
     if jax.process_index() == 0:
         text = json.dumps(facts, indent=2) + "\n"
         write_whole(folder / "training.json", lambda file: file.write_text(text, encoding="utf-8"))
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(str(folder))  # nobody looks for the network before it is there
+    wait_for_all(f"{folder} ends")  # nobody looks for the network before it is there
 
 
 def num_epochs(method: Method, recipe: Recipe, num_classes: int) -> int:
@@ -211,7 +204,7 @@ def _stage(
     start = begin(stage, run.recipe, variables, len(run.data.images), run.key, before=before)
     start = DataParallel(run.devices).replicate(start)
     folder, steps = run.folder / "checkpoints" / stage.name, steps_per_epoch(run.recipe, len(run.data.images))
-    with Checkpoints(folder / "last") as last, Checkpoints(folder / "best", keep=1) as best:
+    with Checkpoints(folder / "last") as last, Checkpoints(folder / "best") as best:
         state, refused = last.latest(start)
         state = start if state is None else state
         rows = run.history.of(stage.name, until=int(state.epoch))
@@ -257,10 +250,10 @@ def _stage(
                 "val_accuracy": accuracy,
                 "val_aurc": area,
             }
-            if not rows or area < min(one["val_aurc"] for one in rows):
+            rows.append(row)
+            if _best(rows) == len(rows) - 1:
                 best.save(progress.epoch, state)
                 best.wait()  # killed now, the history must not know of an epoch better than the best that is there
-            rows.append(row)
             if jax.process_index() == 0:
                 run.history.add(row)
                 if run.board is not None:
@@ -269,9 +262,9 @@ def _stage(
             saved = number
             yield Step(stage.name, progress.epoch, stage.epochs, done + progress.epoch, run.total, row)
         if run.recipe.select == "best":
-            chosen = best.latest(start).state
-            row = next(one for one in rows if one["epoch"] == int(chosen.epoch))
-            return _Result(chosen.variables, chosen, int(chosen.epoch), row["val_aurc"])
+            row = rows[_best(rows)]
+            chosen = best.read(row["epoch"], start)
+            return _Result(chosen.variables, chosen, row["epoch"], row["val_aurc"])
         return _Result(state.variables, state, int(state.epoch), rows[-1]["val_aurc"])
 
 
@@ -279,8 +272,13 @@ def _stopped(rows: Sequence[Row], recipe: Recipe) -> bool:
     """Returns whether the validation AURC has not fallen for as many epochs as the recipe has patience."""
     if recipe.patience is None or not rows:
         return False
-    areas = [row["val_aurc"] for row in rows]
-    return len(areas) - 1 - areas.index(min(areas)) >= recipe.patience
+    return len(rows) - 1 - _best(rows) >= recipe.patience
+
+
+def _best(rows: Sequence[Row]) -> int:
+    """Returns the place of the lowest validation AURC, the first of several; one that is not a number is never low."""
+    areas = [math.inf if math.isnan(row["val_aurc"]) else row["val_aurc"] for row in rows]
+    return areas.index(min(areas))
 
 
 def _validate(run: _Run, stage: Stage, variables: Variables) -> tuple[float, float]:
@@ -295,4 +293,7 @@ def _validate(run: _Run, stage: Stage, variables: Variables) -> tuple[float, flo
         )
     csf = CSFS[stage.csf]
     failure = csf.predict(said) != jnp.asarray(said.labels)
-    return float(1 - failure.mean()), float(aurc(csf.score(said), failure))
+    found = np.array([1 - failure.mean(), aurc(csf.score(said), failure)])
+    if jax.process_count() > 1:  # processors that round otherwise must not choose otherwise
+        found = multihost_utils.broadcast_one_to_all(found)
+    return float(found[0]), float(found[1])

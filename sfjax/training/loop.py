@@ -59,7 +59,7 @@ class DivergedError(ValueError):
     Attributes:
         epoch: In which, from 1.
         step: In which of its steps, from 1.
-        image_ids: Of that step's images.
+        image_ids: Of that step's images; of several processes, each knows its own.
     """
 
     def __init__(self, message: str, epoch: int, step: int, image_ids: np.ndarray) -> None:
@@ -216,10 +216,11 @@ def _check(unchecked: list, stage: Stage, recipe: Recipe, epoch: int, steps: int
     for step, ids, loss, norm in unchecked:
         if np.isfinite(loss).all() and np.isfinite(norm).all():
             continue
+        whose = "The step's" if jax.process_count() == 1 else "This process's part of the step's"
         what = f"loss is {loss}" if not np.isfinite(loss).all() else f"loss is {loss} and its gradient's norm {norm}"
         raise DivergedError(
             f"The loss and its gradient must be finite, and in step {step + 1} of {steps} of epoch {epoch + 1} of "
-            f"{stage.name} the {what}. The step's images have the ids {', '.join(map(str, ids.ravel().tolist()))}. "
+            f"{stage.name} the {what}. {whose} images have the ids {', '.join(map(str, ids.ravel().tolist()))}. "
             f"Lower the learning rate ({stage.learning_rate:g}), or look for images that are all one value.",
             epoch + 1,
             step + 1,

@@ -12,8 +12,15 @@ The study's settings are those that its code arrives at after all overrides (Bun
 * RxRx1 is trained and tested at one size; there it was trained on cut-outs of 224 px and tested on 512.
 * X-ray's weight decay is 1e-5 for every method. There ConfidNet runs kept 1e-4.
 * RxRx1 and LIDC are normalized as ImageNet, from whose weights they start, with the mean of its channels for stains.
-* Augmentation runs on the device: flips, turns, cut-outs, brightness, contrast, saturation, blur, noise, elastic
-  deformation, erasing. CLAHE, median blur and lens distortion of dermoscopy are left out.
+* Weights do not decay where ConfidNet learns its confidence: there the gradient is so small that decay would be all
+  there is.
+* The cosine falls with every step, there with every epoch.
+
+Augmentation runs on the device, and is of the same kinds as the study's without being its equal: see `augment`, whose
+blur is along a line and whose square is gray, for the Gaussian blur and the black or random fill of the study; every
+image is blurred, deformed and noisy to a random degree where some were there; a cut-out is enlarged and never shrunk,
+and what lies outside an image is its edge repeated. CLAHE, median blur, lens distortion and hue of dermoscopy are left
+out.
 """
 
 from collections.abc import Mapping
@@ -34,7 +41,7 @@ class Recipe:
         batch_size: Images a step; the last incomplete batch of an epoch is left out, and shuffling makes that another
             one each epoch.
         accumulate: Parts that a batch is computed in, one after the other, for less memory. Batch normalization sees
-            one part at a time.
+            one part at a time, and the weight of DeVries' confidence loss moves with each.
         learning_rate: Adam's, at its highest. It falls to 0 as a cosine by the end of its phase.
         warmup: Share of all steps in which it first rises from 0.
         weight_decay: Of weights.
@@ -43,7 +50,9 @@ class Recipe:
         class_weights: `balanced` weighs each image by the inverse of its class's frequency.
         augmentation: What happens to training images at random.
         patience: Stop a stage after so many epochs without a lower validation AURC; None never.
-        select: Which epoch of a stage is used: the `last`, as in the study, or the `best` by validation AURC.
+        select: Which epoch of a stage is used: the `last`, as in the study, or the `best` by validation AURC. Deep
+            Gamblers' last stage goes on from it and from its place in the schedule, so that the cosine does not come
+            to its end.
         backbone_epochs: ConfidNet's cross-entropy epochs; None is `epochs`.
         confidence_epochs: ConfidNet's, for the head.
         confidence_learning_rate: Constant.
@@ -84,13 +93,11 @@ class Published(NamedTuple):
         network: A name in `sfjax.models.MODELS`.
         image_size: Pixels a side.
         recipe: How it is trained.
-        reward: The gambler's reward that the study used.
     """
 
     network: str
     image_size: int
     recipe: Recipe
-    reward: float
 
 
 def _published(**settings: object) -> Recipe:
@@ -127,7 +134,6 @@ PUBLISHED: Final[Mapping[str, Published]] = MappingProxyType(
                     erase=0.375,
                 ),
             ),
-            10.0,
         ),
         "chest_xray": Published(
             "densenet121",
@@ -143,7 +149,6 @@ PUBLISHED: Final[Mapping[str, Published]] = MappingProxyType(
                 gambler_epochs=10,
                 augmentation=Augmentation(flips="horizontal", max_shift=0.0, max_rotation=15),
             ),
-            10.0,
         ),
         "microscopy": Published(
             "densenet161",
@@ -159,7 +164,6 @@ PUBLISHED: Final[Mapping[str, Published]] = MappingProxyType(
                 gambler_epochs=30,
                 augmentation=Augmentation(flips="all", max_shift=0.0, max_rotation=15, area=(0.08, 1.0), aspect=4 / 3),
             ),
-            10.0,
         ),
         "lung_ct": Published(
             "densenet121",
@@ -175,7 +179,6 @@ PUBLISHED: Final[Mapping[str, Published]] = MappingProxyType(
                 gambler_epochs=15,
                 augmentation=Augmentation(flips="all", max_shift=0.0, max_rotation=180, motion_blur=0.05, erase=0.5),
             ),
-            20.0,
         ),
     }
 )

@@ -50,6 +50,10 @@ def test_a_head_for_other_classes_is_new():
     assert weight.shape == (24, 3) and float(jnp.abs(weight).min()) > 0 and not bias.any()
     assert float(weight.std()) == pytest.approx(24**-0.5, rel=0.3)
     assert (weight != NETWORK.head(second)[0]).any()
+    # A head that would fit is new too where it is asked for: its last output may mean something else.
+    fitting = networks.state_dict(SHAPES)
+    kept, new = (pretrained.from_state_dict(fitting, NETWORK, new_head=anew) for anew in (False, True))
+    assert (NETWORK.head(kept)[0] != NETWORK.head(new)[0]).all() and not NETWORK.head(new)[1].any()
     del first["params"]["classify"], second["params"]["classify"]
     jax.tree.map(np.testing.assert_array_equal, first, second)
 

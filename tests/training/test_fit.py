@@ -1,5 +1,7 @@
 import dataclasses
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from tiny_task import equal, leaves, tiny
 
 from sfjax import inference
-from sfjax.training import METHODS, DivergedError, Labelled, Recipe, begin, initial_variables
+from sfjax.training import METHODS, DivergedError, Labelled, Recipe, begin, initial_variables, train
 from sfjax.training.checkpoints import Checkpoints
 from sfjax.training.fit import fit, trained
 from sfjax.training.step import optimizer
@@ -149,15 +151,18 @@ def test_abandoned_after_any_epoch_it_comes_to_the_same_network(method, data, va
         assert (tmp_path / name).read_text() == (folder / name).read_text()
 
 
+BEST = dataclasses.replace(RECIPE, epochs=4, patience=2, select="best")
+
 KILLED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax
+from test_fit import BEST, RECIPE
 from tiny_task import draw, tiny
-from sfjax.training import METHODS, Recipe
+from sfjax.training import METHODS
 from sfjax.training import fit, step as one_step
-recipe = Recipe(epochs=2, batch_size=8, learning_rate=2e-2)
+recipe = {"RECIPE": RECIPE, "BEST": BEST}[sys.argv[4]]
 steps, original = 0, one_step._step
 def counted(*arguments):
     global steps
@@ -172,14 +177,18 @@ for _ in fit.fit(METHODS["cross_entropy"].network(tiny, 2), draw(24, 0), draw(10
 """
 
 
-def test_killed_at_any_step_and_continued_it_comes_to_the_same_bits(data, validation, finished, tmp_path):
-    for step in (2, 3):
-        arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path), str(step)]
+@pytest.mark.parametrize("recipe", ["RECIPE", "BEST"])
+def test_killed_at_any_step_and_continued_it_comes_to_the_same_bits(recipe, data, validation, tmp_path):
+    killed, whole, used = tmp_path / "killed", tmp_path / "whole", {"RECIPE": RECIPE, "BEST": BEST}[recipe]
+    for step in (2, 3, 4):
+        arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(killed), str(step), recipe]
         done = subprocess.run(arguments, capture_output=True, text=True)
         assert done.returncode == 9, done.stderr
-    list(start(tmp_path, data, validation, every=1))
-    assert equal(result(tmp_path, "cross_entropy"), result(finished["cross_entropy"][0], "cross_entropy"))
-    assert (tmp_path / "history.csv").read_text() == (finished["cross_entropy"][0] / "history.csv").read_text()
+    list(start(killed, data, validation, every=1, recipe=used))
+    list(start(whole, data, validation, recipe=used))
+    assert equal(result(killed, "cross_entropy", used), result(whole, "cross_entropy", used))
+    for name in ("history.csv", "training.json"):
+        assert (killed / name).read_text() == (whole / name).read_text()
 
 
 def test_a_truncated_checkpoint_is_refused_with_its_path_and_the_one_before_serves(
@@ -195,6 +204,40 @@ def test_a_truncated_checkpoint_is_refused_with_its_path_and_the_one_before_serv
     steps = list(start(tmp_path, data, validation))
     assert str(newest) in steps[0].notes[0] and "refused" in steps[0].notes[0] and steps[0].epoch == 1
     assert equal(result(tmp_path, "cross_entropy"), result(finished["cross_entropy"][0], "cross_entropy"))
+
+
+def test_whichever_file_is_cut_short_it_is_noticed_or_does_no_harm(tmp_path):
+    state = {"weights": np.arange(12.0, dtype=np.float32).reshape(3, 4), "step": np.full((), 7, np.int32)}
+    with Checkpoints(tmp_path / "whole") as checkpoints:
+        checkpoints.save(1, {**state, "step": np.full((), 6, np.int32)})
+        checkpoints.save(2, state)
+    files = [file.relative_to(tmp_path / "whole" / "2") for file in (tmp_path / "whole" / "2").rglob("*")]
+    refused = set()
+    for i, (file, share) in enumerate((file, share) for file in files for share in (0.0, 0.5)):
+        folder = tmp_path / f"cut_{i}"
+        shutil.copytree(tmp_path / "whole", folder)
+        path = folder / "2" / file
+        if path.is_dir():
+            continue
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        with Checkpoints(folder) as checkpoints:
+            found = checkpoints.latest(state)
+        if found.refused:
+            refused.add(file)
+            assert str(folder / "2") in found.refused[0] and int(found.state["step"]) == 6
+            assert (tmp_path / f"cut_{i}_refused" / "2" / file).exists()  # not deleted
+        else:
+            assert equal(found.state, state)
+    assert {file.parts[-2] for file in refused} >= {"d"}  # the arrays themselves
+
+
+def test_a_lower_number_replaces_what_was_saved_after_it(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for number, value in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 4.0)):
+            checkpoints.save(number, {"weights": np.full(2, value)})
+        assert float(checkpoints.latest({"weights": np.zeros(2)}).state["weights"][0]) == 4
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match=f"no checkpoint {tmp_path}/3"):
+        checkpoints.read(3, {"weights": np.zeros(2)})
 
 
 def test_the_checkpoints_of_another_run_or_network_are_refused(data, validation, tmp_path):
@@ -230,7 +273,15 @@ def test_early_stopping_and_the_best_epoch(data, validation, tmp_path):
     best = areas.index(min(areas)) + 1
     assert len(areas) == best + 2 < 12
     assert json.loads((tmp_path / "training.json").read_text())["epochs"] == {"cross_entropy": best}
-    assert not list((tmp_path / "checkpoints" / "cross_entropy" / "best").glob(f"{best + 1}*"))
+    # The network that is left is the one after that epoch, trained without files.
+    classifier, (stage,) = METHODS["cross_entropy"].network(tiny, 2), METHODS["cross_entropy"].stages(recipe, 0.0)
+    state = begin(stage, recipe, initial_variables(classifier, (8, 8, 1), KEY), 24, KEY)
+    *_, progress = itertools.islice(train(classifier, lots, stage=stage, recipe=recipe, state=state), best)
+    assert equal(result(tmp_path, "cross_entropy", recipe), progress.state.variables)
+    # Where it is gone, nothing else is taken for it.
+    shutil.rmtree(tmp_path / "checkpoints" / "cross_entropy" / "best" / str(best))
+    with pytest.raises(ValueError, match=f"There is no checkpoint .*best/{best}. Put it back, or delete"):
+        list(start(tmp_path, lots, validation, recipe=recipe))
 
 
 def test_gamblers_go_on_from_the_best_epoch_with_its_own_optimizer(data, validation, tmp_path):

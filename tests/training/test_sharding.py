@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 PROGRAM = """
-import hashlib, json, os, sys
-folder, devices, process, processes, port, wide = sys.argv[1], *map(int, sys.argv[2:])
+import dataclasses, hashlib, json, os, sys
+from pathlib import Path
+folder, run_folder, devices, process, processes, port, wide = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:])
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-sys.path.insert(0, folder)
+sys.path.insert(0, str(folder))
 import jax
 if processes > 1:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -49,7 +50,22 @@ mask = Classifier(None, lambda _, images: images[:, 0, 0], lambda _, one, keys: 
     jnp.ones((len(one), 64), kind), mask_keys(keys, 0), 0.1)), None, None)
 masks = inference.run(mask, {}, *data, key=jax.random.key(2), num_samples=3, batch_size=4 * len(jax.local_devices()),
                       passes_at_once=2, keep_passes=True)
+history, facts = [], {}
+if wide:  # a whole run, whose choices all processes make alike
+    from sfjax.training.fit import fit
+    settings = dataclasses.replace(recipe, epochs=3, gambler_epochs=1, rewards=(1.3, 1.7), select="best", patience=1)
+    method = METHODS["deep_gamblers"]
+    gambler = method.network(tiny, 2)
+    begun = jax.tree.map(lambda leaf: leaf.astype(kind), initial_variables(gambler, (8, 8, 1), key))
+    validation = draw(16, 1)
+    validation = validation._replace(images=(validation.images / 255).astype(kind))
+    for _ in fit(gambler, data, validation, method=method, recipe=settings, num_classes=2, key=key, folder=run_folder,
+                 variables=begun):
+        pass
+    history = [line.split(",") for line in (run_folder / "history.csv").read_text().splitlines()[1:]]
+    facts = json.loads((run_folder / "training.json").read_text())
 print(json.dumps({
+    "history": history, "epochs": facts.get("epochs"), "reward": facts.get("reward"),
     "masks": hashlib.sha256(np.asarray(masks.mc_logits).tobytes()).hexdigest(),
     "variables": numbers(last.variables),
     "moments": [numbers(leaf) for leaf in jax.tree.leaves(optax.tree.get(first.optimizer, "mu"))],
@@ -59,15 +75,20 @@ print(json.dumps({
 """
 
 
-def launch(devices: int, processes: int, wide: bool) -> dict:
+def launch(run_folder: Path, devices: int, processes: int, wide: bool) -> dict:
     """Returns what 20 steps came to, the same in every process."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    folder = str(Path(__file__).parent)
+    folder = Path(__file__).parent
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, folder, *map(str, (devices, process, processes, port, int(wide)))],
+            [
+                sys.executable,
+                "-c",
+                PROGRAM,
+                *map(str, (folder, run_folder, devices, process, processes, port, int(wide))),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -82,17 +103,21 @@ def launch(devices: int, processes: int, wide: bool) -> dict:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["float64", "float32"])
-def one(request):
-    return request.param, launch(1, 1, request.param)
+def one(request, tmp_path_factory):
+    return request.param, launch(tmp_path_factory.mktemp("one"), 1, 1, request.param)
 
 
 @pytest.mark.parametrize(("devices", "processes"), [(4, 1), (1, 2)], ids=["four devices", "two processes"])
-def test_devices_and_processes_agree_with_one(one, devices, processes):
+def test_devices_and_processes_agree_with_one(one, devices, processes, tmp_path):
     wide, alone = one
-    together = launch(devices, processes, wide)
+    together = launch(tmp_path, devices, processes, wide)
     assert together["masks"] == alone["masks"]
     assert together["loss"] == pytest.approx(alone["loss"], abs=1e-8 if wide else 1e-4)
+    assert (together["epochs"], together["reward"]) == (alone["epochs"], alone["reward"])
+    assert [row[:2] for row in together["history"]] == [row[:2] for row in alone["history"]]
     if wide:
+        found, expected = (np.array([row[2:] for row in run["history"]], float) for run in (together, alone))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # AURC is a float32
         np.testing.assert_allclose(together["variables"], alone["variables"], rtol=0, atol=1e-8)
         np.testing.assert_allclose(together["logits"], alone["logits"], rtol=0, atol=1e-8)
     # Adam's first moments after one step are a tenth of the gradient: each array's, against its largest entry.
