@@ -39,6 +39,11 @@ def method_of(entry: str, methods: Sequence[str]) -> str:
     """
     method, csf = _split(entry)
     fitting = [one for one in methods if one in CSFS[csf].methods and method in (None, one)]
+    if method is not None and method not in CSFS[csf].methods:
+        raise ValueError(
+            f"csfs: {csf} reads what networks trained by {' or '.join(sorted(CSFS[csf].methods))} have, and {entry} asks "
+            f"for it on one trained by {method}. Ask for {csf}."
+        )
     if not fitting:
         wanted = [method] if method is not None else sorted(CSFS[csf].methods)
         raise ValueError(
@@ -52,20 +57,21 @@ def entries(csfs: Iterable[str], methods: Sequence[str]) -> tuple[str, ...]:
     """Returns the entries of a run.
 
     Args:
-        csfs: Their names, or `all`: of any method on the first one, and those of a single method on its network.
+        csfs: Their names, or `all`: of any method on the first one, and those of a single method on its network. What
+            is one score on one network under two names comes once.
         methods: Those of the run, in order.
 
     Raises:
-        ValueError: There is no such entry, or no network of the run has what it reads.
+        ValueError: There is no such entry, no network of the run has what it reads, or a score is named twice.
     """
-    named: list[str] = []
+    named: dict[object, str] = {}
     for one in csfs:
-        if one == ALL:
-            named += [name for name, csf in CSFS.items() if csf.methods.intersection(methods)]
-        else:
-            method_of(one, methods)
-            named.append(one)
-    return tuple(named)
+        for name in [one] if one != ALL else [name for name, csf in CSFS.items() if csf.methods.intersection(methods)]:
+            column = csf_of(name).score, method_of(name, methods)
+            if one != ALL and column in named:
+                raise ValueError(f"csfs must not name one thing twice; got {named[column]} and {name}.")
+            named.setdefault(column, name)
+    return tuple(named.values())
 
 
 def _split(entry: str) -> tuple[str | None, str]:
