@@ -41,8 +41,8 @@ def method_of(entry: str, methods: Sequence[str]) -> str:
     fitting = [one for one in methods if one in CSFS[csf].methods and method in (None, one)]
     if method is not None and method not in CSFS[csf].methods:
         raise ValueError(
-            f"csfs: {csf} reads what networks trained by {' or '.join(sorted(CSFS[csf].methods))} have, and {entry} asks "
-            f"for it on one trained by {method}. Ask for {csf}."
+            f"csfs: {csf} reads what networks trained by {' or '.join(sorted(CSFS[csf].methods))} have, and {entry} "
+            f"asks for it on one trained by {method}. Ask for {csf}."
         )
     if not fitting:
         wanted = [method] if method is not None else sorted(CSFS[csf].methods)
