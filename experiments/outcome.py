@@ -26,7 +26,7 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         images: Put thumbnails into the report.
     """
     found = {name: study.collect(tasks, name) for name in study.TABLES}
-    csfs = study.entries(config.csfs, config.methods)
+    csfs = study.entries_of(config)
     summary = found["summary"]
     ranked = [metric for metric in RANKED if metric in set(summary["metric"])]
     ranks = rankings(summary, {task.name: study.collect_resamples(task) for task in tasks}, csfs, ranked)
@@ -72,7 +72,7 @@ def texts(
             yield f"comparisons_{task.name}.tex", tables.tabular(task.name, legend, *cells)
         yield f"guarantees_{task.name}.md", overviews.guarantee_table(found["guarantees"], task.name)
     yield "ranks.md", overviews.ranking_tables(ranks)
-    baseline = study.baseline(study.entries(config.csfs, config.methods))
+    baseline = study.baseline(study.entries_of(config))
     yield "groups.md", overviews.group_table(found["groups"], baseline)
     if any(task.costs is not None for task in tasks):
         yield "costs.md", overviews.cost_table(summary)
@@ -117,7 +117,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
     uncorrupted = [one for one in task.test_sets if one.kind != "corruption"]
     middle = config.levels[len(config.levels) // 2] if config.levels else 0
     drawn = uncorrupted + [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
-    csfs = study.entries(config.csfs, config.methods)
+    scorers = study.scorers_of(config, task, seed)
     said = {one.name: task.said(config, seed, one.name) for one in drawn}
     about = {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn}
 
@@ -126,7 +126,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
             {one.name: said[one.name] for one in uncorrupted},
             {one.name: about[one.name] for one in uncorrupted},
             task.dataset.classes,
-            csfs,
+            scorers,
             size=config.embedded_images,
             seed=config.data_seed,
             num_jobs=os.cpu_count() or 1,
@@ -136,7 +136,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
 
     def curves() -> pd.DataFrame:
         key = keys.stream(jax.random.key(config.data_seed), "bands")
-        return report.curves_table(said, about, csfs, key=key)
+        return report.curves_table(said, about, scorers, key=key)
 
     table = kept(task.folder / "points.parquet", points)
     return report.TaskReport(
@@ -145,6 +145,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
         points=table,
         thumbnails=thumbnails(task, uncorrupted, table) if images else None,
         curves=kept(task.folder / "curves.parquet", curves),
+        probabilities=frozenset(csf for csf in scorers.csfs if scorers.has_probability(csf)),
         notes=(table.attrs["note"], *task.dataset.notes),
     )
 

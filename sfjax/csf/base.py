@@ -1,4 +1,4 @@
-"""What a confidence scoring function is: pure functions of a classifier's outputs."""
+"""What a confidence scoring function is: pure functions of a classifier's outputs, and what they need of them."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -45,3 +45,45 @@ def mc_statistics(outputs: Outputs) -> MCStatistics:
             "Make them with sfjax.inference.run(..., num_samples=50)."
         )
     return outputs.mc
+
+
+def augmented_statistics(outputs: Outputs) -> MCStatistics:
+    """Returns the statistics of passes over augmented copies.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if outputs.tta is None:
+        raise ValueError(
+            "This scoring function needs passes over augmented copies of the images, and outputs.tta is None. "
+            "Make them with sfjax.inference.run(..., augmentations=10)."
+        )
+    return outputs.tta
+
+
+def true_logits(outputs: Outputs) -> Float[Array, "n c"]:
+    """Returns the logits of `outputs`, for scores that depend on what a constant added to them would change.
+
+    Raises:
+        ValueError: They are logarithms of probabilities, whose constant is lost.
+    """
+    if outputs.logits_are != "logits":
+        raise ValueError(
+            "This scoring function needs true logits, and these outputs were made of probabilities, which do not say "
+            "how large the logits were. Take a score of probabilities, such as msr or pe, or store the logits."
+        )
+    return outputs.logits
+
+
+def features_of(outputs: Outputs) -> Float[Array, "n d"]:
+    """Returns the features of `outputs`.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if outputs.features is None:
+        raise ValueError(
+            "This scoring function needs features, and outputs.features is None. Keep the penultimate layer: "
+            "sfjax.inference.run does, and Outputs.from_numpy(..., features=...) takes it."
+        )
+    return outputs.features

@@ -3,9 +3,9 @@
 import jax
 from jaxtyping import Array, Float
 
-from sfjax.csf.base import CSF
-from sfjax.csf.compose import predict_plain
-from sfjax.outputs import Outputs
+from sfjax.csf.base import CSF, mc_statistics
+from sfjax.csf.compose import of_mc_statistics, predict_plain
+from sfjax.outputs import MCStatistics, Outputs
 
 
 def confidence_logit(outputs: Outputs) -> Float[Array, " n"]:
@@ -53,4 +53,33 @@ def learned_confidence(method: str) -> CSF:
     )
 
 
+def mean_confidence(mc: MCStatistics) -> Float[Array, " n"]:
+    """Returns the mean over passes of the learned confidence.
+
+    Raises:
+        ValueError: The network has no confidence head.
+    """
+    if mc.confidence_mean is None:
+        raise ValueError(
+            "This scoring function reads a learned confidence of every pass, and outputs.mc.confidence_mean is None. "
+            "Train the network by the method confidnet."
+        )
+    return mc.confidence_mean
+
+
+def steady_confidence(mc: MCStatistics) -> Float[Array, " n"]:
+    """Returns the mean over passes of the learned confidence less its standard deviation.
+
+    References:
+        The score ext_waic of FD-Shifts (Jaeger et al., ICLR 2023).
+    """
+    mean = mean_confidence(mc)
+    return mean - mc.confidence_std  # pyright: ignore[reportOperatorIssue]
+
+
+_CONFIDNET = frozenset({"confidnet"})
+MCD_CONFIDNET = of_mc_statistics(mean_confidence)._replace(
+    probability=lambda outputs: mean_confidence(mc_statistics(outputs)), methods=_CONFIDNET
+)
+MCD_CONFIDNET_WAIC = of_mc_statistics(steady_confidence)._replace(methods=_CONFIDNET)
 RESERVATION = CSF(score=bet, predict=predict_plain, methods=frozenset({"deep_gamblers"}))

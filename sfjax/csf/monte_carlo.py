@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sfjax.csf.rules import negative_log_entropy
 from sfjax.outputs import MCStatistics
@@ -15,6 +15,47 @@ def negative_expected_entropy(mc: MCStatistics) -> Float[Array, " n"]:
         Gal and Ghahramani, Dropout as a Bayesian approximation, ICML 2016.
     """
     return -mc.expected_entropy
+
+
+def negative_spread(mc: MCStatistics) -> Float[Array, " n"]:
+    """Returns minus the standard deviation of the softmax over passes, its mean over classes.
+
+    References:
+        The score mcd_sv of FD-Shifts (Jaeger et al., ICLR 2023).
+    """
+    return -mc.std.mean(-1)
+
+
+def waic(mc: MCStatistics) -> Float[Array, " n"]:
+    """Returns the mean softmax of its top class less that probability's standard deviation over passes.
+
+    References:
+        Choi, Jang and Alemi, WAIC, but why? Generative ensembles for robust anomaly detection, 2018; as the score
+        mcd_waic of FD-Shifts is meant (its code takes every deviation from the first image).
+    """
+    top = jnp.argmax(mc.log_mean, axis=-1)[:, None]
+    return (jnp.exp(jnp.take_along_axis(mc.log_mean, top, -1)) - jnp.take_along_axis(mc.std, top, -1))[:, 0]
+
+
+def maximum_mean_logit(mc: MCStatistics) -> Float[Array, " n"]:
+    """Returns the largest of the mean logits."""
+    return mc.mean_logits.max(-1)
+
+
+def agreement(mc: MCStatistics) -> Float[Array, " n"]:
+    """Returns the share of passes that vote for the class with most votes: 1 minus the variation ratio.
+
+    It has as many values as there are passes, so that many images tie.
+
+    References:
+        Freeman, Elementary applied statistics, 1965; Gal, Uncertainty in deep learning, 2016.
+    """
+    return mc.votes.max(-1) / mc.num_samples.astype(mc.std.dtype)
+
+
+def most_voted(mc: MCStatistics) -> Int[Array, " n"]:
+    """Returns the class that most passes vote for, which `agreement` speaks of."""
+    return jnp.argmax(mc.votes, axis=-1)
 
 
 def negative_mutual_information(mc: MCStatistics) -> Float[Array, " n"]:

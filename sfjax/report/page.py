@@ -12,7 +12,6 @@ from jaxtyping import Bool, Int, UInt8
 from sfjax import latent, views
 from sfjax.files import write_whole
 from sfjax.report.tables import GALLERY
-from sfjax.study.entries import csf_of, is_entry
 from sfjax.views.tables import csf_names
 
 GALLERY_PIXELS: Final = 96
@@ -28,6 +27,7 @@ class TaskReport(NamedTuple):
         points: One row an embedded image, as `points_table` makes it.
         thumbnails: From ids of points to images, uint8 (m, h, w, 3); None for a page without images.
         curves: As `curves_table` makes it.
+        probabilities: The scores whose confidence is a probability of being right, not a rank.
         notes: Sentences below the task's views.
         promises: What became of promises about risk (`sfjax.study.overviews.promise_cells`); may be empty.
     """
@@ -37,6 +37,7 @@ class TaskReport(NamedTuple):
     points: pd.DataFrame
     thumbnails: Callable[[Int[np.ndarray, " m"]], UInt8[np.ndarray, "m h w 3"]] | None
     curves: pd.DataFrame
+    probabilities: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     promises: pd.DataFrame = pd.DataFrame()
 
@@ -102,7 +103,6 @@ def _task_page(task: TaskReport, results: pd.DataFrame) -> views.TaskPage:
         gallery = _in_galleries(points, csfs)
         for where, size in ((gallery, GALLERY_PIXELS), (~gallery, HOVER_PIXELS)):
             images |= zip(ids[where].tolist(), views.thumbnails(pixels[where], pixels=size), strict=True)
-    probabilities = frozenset(csf for csf in csfs if is_entry(csf) and csf_of(csf).probability is not None)
     return views.TaskPage(
         name=task.name,
         classes=tuple(str(name) for name in task.classes),
@@ -110,7 +110,7 @@ def _task_page(task: TaskReport, results: pd.DataFrame) -> views.TaskPage:
         curves=task.curves,
         results=results,
         images=images,
-        probabilities=probabilities,
+        probabilities=task.probabilities,
         notes=task.notes,
         promises=task.promises,
     )

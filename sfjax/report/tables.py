@@ -18,8 +18,7 @@ from sfjax.keys import stream
 from sfjax.metrics import resample_weights
 from sfjax.metrics.ordering import order_by_score
 from sfjax.metrics.risk_coverage import curve_of
-from sfjax.study.entries import csf_of
-from sfjax.study.evaluation import Said, evaluate, first_network, together
+from sfjax.study.evaluation import Said, Scorers, evaluate, first_network, together
 
 GALLERY: Final = 12
 """Of each test set and csf, so many of the most confident failures are embedded whatever the sample is."""
@@ -45,7 +44,7 @@ def points_table(
     outputs: Mapping[str, Said],
     tables: Mapping[str, pd.DataFrame],
     classes: Sequence[str],
-    csfs: Sequence[str],
+    scorers: Scorers,
     *,
     size: int = 2000,
     seed: int = 0,
@@ -61,7 +60,7 @@ def points_table(
         outputs: By test set, with features: what one network says, or the networks of one seed.
         tables: By test set, a row an image: kind, domain, subclass, label (a class name).
         classes: Names of the classes that the outputs number.
-        csfs: Entries (`sfjax.study.entries`).
+        scorers: The scores of these networks.
         size: How many images at most.
         seed: Of the sample and the embedding.
         num_jobs: Processor cores.
@@ -93,7 +92,7 @@ def points_table(
     names, labels = np.asarray([str(name) for name in classes]), np.asarray(whole.labels)
     failure = np.zeros(len(table), dtype=bool)
     most_confident = []
-    for csf, verdict in _verdicts(said, csfs).items():
+    for csf, verdict in _verdicts(said, scorers).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
         table[f"predicted_{csf}"] = names[verdict.predicted]
@@ -114,7 +113,7 @@ def points_table(
 def curves_table(
     outputs: Mapping[str, Said],
     tables: Mapping[str, pd.DataFrame],
-    csfs: Sequence[str],
+    scorers: Scorers,
     *,
     key: Key[Array, ""],
     num_resamples: int = 200,
@@ -125,14 +124,14 @@ def curves_table(
     Args:
         outputs: By test set: what one network says, or the networks of one seed.
         tables: By test set, a row an image: kind; further, where known, patient_id, by which it is resampled.
-        csfs: Entries (`sfjax.study.entries`).
+        scorers: The scores of these networks.
         key: Draws the resamples; all csfs share them.
         num_resamples: How many.
         num_points: Of a curve, at equal steps of coverage.
     """
     _check(outputs, tables)
     grid = np.arange(1, num_points + 1) / num_points
-    verdicts = _verdicts(together(list(outputs.values())), csfs)
+    verdicts = _verdicts(together(list(outputs.values())), scorers)
     start = 0
     parts = []
     for name, output in ((name, first_network(said)) for name, said in outputs.items()):
@@ -144,7 +143,7 @@ def curves_table(
         padding = (0, -n % _PADDED_TO)
         weights = np.asarray(resample_weights(stream(key, name), groups, num_resamples))
         weights = np.pad(np.concatenate([np.ones((1, n), np.float32), weights]), [(0, 0), padding])
-        for csf in csfs:
+        for csf in scorers.csfs:
             score, failure = verdicts[csf].score[here], verdicts[csf].predicted[here] != np.asarray(output.labels)
             padded = (
                 jnp.asarray(np.pad(score, padding)),
@@ -184,11 +183,11 @@ class _Verdict(NamedTuple):
         return pd.Series(self.score).rank(pct=True).to_numpy()
 
 
-def _verdicts(outputs: Said, csfs: Sequence[str]) -> dict[str, _Verdict]:
-    said = evaluate(outputs, csfs)
-    rows = zip(csfs, said.score, said.predicted, said.probability, strict=True)
+def _verdicts(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
+    said = evaluate(outputs, scorers)
+    rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
     return {
-        name: _Verdict(score, predicted, None if csf_of(name).probability is None else probability)
+        name: _Verdict(score, predicted, probability if scorers.has_probability(name) else None)
         for name, score, predicted, probability in rows
     }
 

@@ -1,10 +1,9 @@
 """The benchmark: its configuration, its units of work and its tables."""
 
-from sfjax.study.config import PRESETS, Config, ManifestConfig, Preset
-from sfjax.study.entries import entries
+from sfjax.study.config import PRESETS, Config, ManifestConfig, Preset, entries_of
 from sfjax.study.evidence import baseline
 from sfjax.study.networks import Task
-from sfjax.study.run import TABLES, collect, collect_resamples, load_tasks, num_resamples, run
+from sfjax.study.run import TABLES, collect, collect_resamples, load_tasks, num_resamples, run, scorers_of
 from sfjax.study.storage import open_folder
 from sfjax.study.tasks import TestSet, task_names
 
@@ -19,10 +18,11 @@ __all__ = [
     "baseline",
     "collect",
     "collect_resamples",
-    "entries",
+    "entries_of",
     "load_tasks",
     "num_resamples",
     "open_folder",
     "run",
+    "scorers_of",
     "task_names",
 ]

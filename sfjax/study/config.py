@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
 from sfjax.shifts import NUM_LEVELS, SHIFTS
-from sfjax.study.entries import ALL, entries
+from sfjax.study.entries import entries
 from sfjax.training import METHODS, PUBLISHED, Recipe
 from sfjax.training.recipes import check as check_recipe
 
@@ -79,8 +79,9 @@ class Config:
         num_samples: Monte Carlo dropout passes.
         corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
         levels: Which of the five strengths.
-        csfs: Names in `sfjax.csf.CSFS`, or METHOD_CSF for one of any method on another one's network; `all` for all
-            that the methods allow.
+        csfs: Names in `sfjax.csf.CSFS` and `FITTED`, or METHOD_CSF for one of any method on another one's network;
+            `all` for all that the methods allow, `paper` for those of the paper among them.
+        calibrate: How scores that have no probability of being right get one from validation images.
         resamples: Of the bootstrap behind every interval; at least as many as the comparison of all CSFs needs.
         cost_matrix: CSV of what a failure costs, true class x predicted class. Every risk then stands in cost too.
         max_loss_weight: The largest loss weight there can be, stated beforehand: guarantees about cost need it where
@@ -112,7 +113,8 @@ class Config:
     num_samples: int = 50
     corruptions: tuple[str, ...] = tuple(SHIFTS)
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
-    csfs: tuple[str, ...] = (ALL,)
+    csfs: tuple[str, ...] = ("all",)
+    calibrate: Literal["platt", "isotonic", "none"] = "platt"
     resamples: int = 1400
     cost_matrix: Path | None = None
     max_loss_weight: float | None = None
@@ -148,6 +150,11 @@ def settings_of(config: Config, task: str) -> Settings:
         return Settings(config.network, config.image_size, config.recipe)
     published = PUBLISHED[task]
     return Settings(published.network, published.image_size, published.recipe)
+
+
+def entries_of(config: Config) -> tuple[str, ...]:
+    """Returns the run's entries (`sfjax.study.entries`)."""
+    return entries(config.csfs, config.methods, augmented=config.num_augmentations > 0)
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ def check(config: Config) -> None:
         )
     if config.max_loss_weight is not None and not config.max_loss_weight > 0:
         raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
-    entries(config.csfs, config.methods)
+    entries_of(config)
     if config.published:
         plain = Config()
         given = [name for name in ("network", "image_size", "recipe") if getattr(config, name) != getattr(plain, name)]

@@ -1,7 +1,7 @@
 """What every CSF says of a set of images, as plain arrays: the bridge from a network's outputs to its metrics."""
 
-import functools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import jax
@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from sfjax.csf import CSF, CSFS, FITTED
+from sfjax.csf.calibrated import Calibration, isotonic_steps, platt_line
 from sfjax.metrics.calibration import brier_of_images, nll_of_images
-from sfjax.outputs import Outputs, concatenate, take
-from sfjax.study.entries import csf_of, method_of
+from sfjax.outputs import Head, Outputs, concatenate, take
+from sfjax.study.entries import csf_name, method_of
 
 ACCEPTED_OF_VALIDATION: Final = 0.8
 """`accepted_failure_rate` uses the threshold above which this share of the validation images lies."""
@@ -61,37 +63,108 @@ def first_network(said: Said) -> Outputs:
     return said if isinstance(said, Outputs) else next(iter(said.values()))
 
 
-def evaluate(said: Said, csfs: Sequence[str]) -> Evaluated:
-    """Returns what all CSFs say.
+class Scorers(NamedTuple):
+    """The scores of a run for the networks of one seed, with what they learned from those networks' outputs.
+
+    Attributes:
+        csfs: By entry (`sfjax.study.entries`).
+        calibration: By entry, the probability of being right of a score that has none of its own.
+    """
+
+    csfs: Mapping[str, CSF]
+    calibration: Mapping[str, Calibration] = MappingProxyType({})
+
+    def has_probability(self, entry: str) -> bool:
+        """Returns whether an entry has a probability of being right."""
+        return self.csfs[entry].probability is not None or entry in self.calibration
+
+
+def learn(
+    entries: Sequence[str],
+    train: Said | None,
+    validation: Said | None,
+    heads: Mapping[str, Head] = MappingProxyType({}),
+    *,
+    calibrate: str = "none",
+) -> Scorers:
+    """Returns the scores of one seed's networks.
+
+    Args:
+        entries: Their names.
+        train: What the networks say of their training images; only scores of `FITTED` read it.
+        validation: What they say of the validation images.
+        heads: By training method, the networks' last layers.
+        calibrate: `platt` or `isotonic` for scores without a probability, or `none`.
+
+    Raises:
+        ValueError: A score lacks what it learns from.
+    """
+    csfs, calibration = {}, {}
+    for entry in entries:
+        name = csf_name(entry)
+        if name in CSFS:
+            csfs[entry] = CSFS[name]
+            continue
+        if train is None:
+            raise ValueError(f"{entry} learns from the outputs on training images, and there are none.")
+        method = _method(entry, train)
+        own = None if validation is None else _by_method(validation)[method]
+        csfs[entry] = FITTED[name](_by_method(train)[method], head=heads.get(method), validation=own)
+    if calibrate != "none" and validation is not None:
+        fit = {"platt": platt_line, "isotonic": isotonic_steps}[calibrate]
+        plain = Scorers(csfs)
+        said = evaluate(validation, plain)
+        for i, entry in enumerate(csfs):
+            if not plain.has_probability(entry):
+                calibration[entry] = fit(said.score[i], said.predicted[i] != said.labels)
+    return Scorers(csfs, calibration)
+
+
+def _by_method(said: Said) -> Mapping[str, Outputs]:
+    return {"": said} if isinstance(said, Outputs) else said
+
+
+def _method(entry: str, said: Said) -> str:
+    return "" if isinstance(said, Outputs) else method_of(entry, list(said))
+
+
+def evaluate(said: Said, scorers: Scorers) -> Evaluated:
+    """Returns what all scores say.
 
     Args:
         said: What their networks say of n images.
-        csfs: Entries (`sfjax.study.entries`).
+        scorers: Of these networks.
     """
-    by_method = {"": said} if isinstance(said, Outputs) else said
-    place_of = {csf: "" if isinstance(said, Outputs) else method_of(csf, list(by_method)) for csf in csfs}
     first = first_network(said)
     n, c = first.logits.shape
     repeated = np.minimum(np.arange(padded_length(n)), n - 1)
     rows: dict[str, list[np.ndarray]] = {}
-    for method, outputs in by_method.items():
-        own = tuple(csf for csf in csfs if place_of[csf] == method)
-        if own:
-            found = [np.asarray(field)[:, :n] for field in _evaluate(own, take(outputs, repeated))]
-            rows |= {csf: [field[i] for field in found] for i, csf in enumerate(own)}
-    score, predicted, probability, nll, brier = (np.stack(field) for field in zip(*map(rows.get, csfs), strict=True))  # pyright: ignore
+    for method, outputs in _by_method(said).items():
+        own = [entry for entry in scorers.csfs if _method(entry, said) == method]
+        outputs = take(outputs, repeated)
+        # Those of the table are one compiled function; those that learned are compiled by rule, whatever they learned.
+        named = [entry for entry in own if csf_name(entry) in CSFS]
+        parts = [(named, jax.jit(_evaluate, static_argnums=0))] if named else []
+        parts += [([entry], _evaluate) for entry in own if entry not in named]
+        for some, function in parts:
+            found = [np.asarray(field)[:, :n] for field in function(tuple(scorers.csfs[e] for e in some), outputs)]
+            rows |= {entry: [field[i] for field in found] for i, entry in enumerate(some)}
+    fields = zip(*(rows[entry] for entry in scorers.csfs), strict=True)
+    score, predicted, probability, nll, brier = (np.stack(field) for field in fields)
+    for i, entry in enumerate(scorers.csfs):
+        if entry in scorers.calibration:
+            probability[i] = np.asarray(scorers.calibration[entry](score[i]))
     # A class that the network does not know is a class of its own: always a failure, and never recalled.
     labels = np.where(np.asarray(first.labels) < 0, c, np.asarray(first.labels)).astype(np.int32)
     return Evaluated(score, predicted, probability, nll, brier, labels, c + 1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _evaluate(
-    csfs: tuple[str, ...], outputs: Outputs
+    csfs: tuple[CSF, ...], outputs: Outputs
 ) -> tuple[Float[Array, "s n"], Int[Array, "s n"], Float[Array, "s n"], Float[Array, "s n"], Float[Array, "s n"]]:
     without = jnp.full(outputs.labels.shape, jnp.nan)
     rows = []
-    for csf in map(csf_of, csfs):
+    for csf in csfs:
         probability = nll = brier = without
         if csf.probability is not None:
             probability = csf.probability(outputs)

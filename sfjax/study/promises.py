@@ -74,9 +74,9 @@ def make_promises(
     rows = one_per_patient(patient_groups(table), seed=seed)
     images = table.iloc[rows]
     promises = []
-    for network, outputs, val in zip(plan.seeds, calibration, validation, strict=True):
-        cal = evaluate(outputs, plan.csfs).take(rows)
-        candidates = np.quantile(evaluate(val, plan.csfs).score, np.arange(CANDIDATES) / CANDIDATES, axis=1).T
+    for network, outputs, val, scorers in zip(plan.seeds, calibration, validation, plan.scorers, strict=True):
+        cal = evaluate(outputs, scorers).take(rows)
+        candidates = np.quantile(evaluate(val, scorers).score, np.arange(CANDIDATES) / CANDIDATES, axis=1).T
         losses = _losses(cal, images, plan)
         for i in range(len(plan.csfs)):
             for loss, bound in losses:
@@ -153,7 +153,8 @@ def keep_promises(
 def _became(
     promises: Sequence[Promise], outputs: Sequence[Said], table: pd.DataFrame, weights: np.ndarray, plan: Plan
 ) -> Became:
-    evaluated = {seed: evaluate(one, plan.csfs) for seed, one in zip(plan.seeds, outputs, strict=True)}
+    networks = zip(plan.seeds, outputs, plan.scorers, strict=True)
+    evaluated = {seed: evaluate(one, scorers) for seed, one, scorers in networks}
     losses = {
         seed: {name: loss for (name, _), loss in _losses(one, table, plan).items()} for seed, one in evaluated.items()
     }

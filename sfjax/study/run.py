@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from sfjax import keys, outputs
+from sfjax.csf import FITTED
 from sfjax.data import Dataset, patient_groups
 from sfjax.data.costs import load_costs
 from sfjax.metrics import resamples_needed
 from sfjax.models import pretrained
+from sfjax.outputs import Head
 from sfjax.study import promises, scores, storage
-from sfjax.study.config import Config, settings_of
-from sfjax.study.entries import entries, method_of
-from sfjax.study.evaluation import FailureCosts, Said
+from sfjax.study.config import Config, entries_of, settings_of
+from sfjax.study.entries import csf_name, method_of
+from sfjax.study.evaluation import FailureCosts, Said, Scorers, learn
 from sfjax.study.networks import Task, store_outputs, stored_sets, train_network
 from sfjax.study.tasks import TestSet, load_task, task_names, test_sets
 from sfjax.training import METHODS
@@ -187,7 +190,7 @@ def plan_of(config: Config, task: Task) -> scores.Plan:
     """Returns how the task's test sets are scored."""
     return scores.Plan(
         seeds=config.seeds,
-        csfs=entries(config.csfs, config.methods),
+        scorers=[scorers_of(config, task, seed) for seed in config.seeds],
         resamples=num_resamples(config),
         key=keys.stream(jax.random.key(config.data_seed), "bootstrap"),
         costs=task.costs,
@@ -195,9 +198,26 @@ def plan_of(config: Config, task: Task) -> scores.Plan:
     )
 
 
+def scorers_of(config: Config, task: Task, seed: int) -> Scorers:
+    """Returns the scores of one seed's networks, with what they learn from the stored outputs on train and val."""
+    names = entries_of(config)
+    fitted = any(csf_name(name) in FITTED for name in names)
+    heads = {
+        method: Head(
+            *(
+                jnp.asarray(outputs.read_npz(task.network_folder(method, seed) / "head.npz")[part])
+                for part in Head._fields
+            )
+        )
+        for method in config.methods
+    }
+    train = task.said(config, seed, "train") if fitted else None
+    return learn(names, train, task.said(config, seed, "val"), heads, calibrate=config.calibrate)
+
+
 def num_resamples(config: Config) -> int:
     """Returns the resamples of the bootstrap: those asked for, or as many as comparing all CSFs with one needs."""
-    compared = len(entries(config.csfs, config.methods)) - 1
+    compared = len(entries_of(config)) - 1
     return max(config.resamples, resamples_needed(max(compared, 1)))
 
 

@@ -16,8 +16,7 @@ from jaxtyping import Array
 from sfjax import keys, metrics
 from sfjax.data import patient_groups
 from sfjax.metrics import Estimate
-from sfjax.study.entries import csf_of
-from sfjax.study.evaluation import Evaluated, FailureCosts, Said, evaluate, padded_length, thresholds
+from sfjax.study.evaluation import Evaluated, FailureCosts, Said, Scorers, evaluate, padded_length, thresholds
 from sfjax.study.evidence import EVENT, FEW_DISCORDANT, FEW_FAILURES, Evidence, baseline, evidence
 from sfjax.study.tasks import TestSet
 
@@ -81,7 +80,7 @@ class Plan(NamedTuple):
 
     Attributes:
         seeds: Of the networks, in the outputs' order.
-        csfs: Entries (`sfjax.study.entries`).
+        scorers: The scores of each seed's networks, all of the same entries.
         resamples: Of the bootstrap.
         key: Its key, the same for all test sets of a task.
         costs: What failures cost; None where each costs 1.
@@ -89,11 +88,16 @@ class Plan(NamedTuple):
     """
 
     seeds: Sequence[int]
-    csfs: Sequence[str]
+    scorers: Sequence[Scorers]
     resamples: int
     key: Array
     costs: FailureCosts | None = None
     group_columns: Sequence[str] = ()
+
+    @property
+    def csfs(self) -> tuple[str, ...]:
+        """Names of the scores, in the order of tables (`sfjax.study.entries`)."""
+        return tuple(self.scorers[0].csfs)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -117,8 +121,8 @@ def score_test_sets(
         table: A row an image.
         plan: How.
     """
-    accepted_above = [thresholds(evaluate(one, plan.csfs)) for one in validation]
-    evaluated = [[evaluate(one, plan.csfs) for one in per_seed] for per_seed in outputs]
+    accepted_above = [thresholds(one) for one in _evaluated(validation, plan)]
+    evaluated = [_evaluated(per_seed, plan) for per_seed in outputs]
     resamples: dict[str, np.ndarray] = {}
     rows: dict[str, list] = {name: [] for name in ScoredTables._fields if name != "resamples"}
     for part in parts(test_sets[0], table, plan.group_columns):
@@ -149,6 +153,10 @@ def score_test_sets(
                 for name in set(RANKED) & set(plan.metrics):
                     resamples[f"{test_set.name}.{name}"] = estimates[name].resamples.mean(0).astype(np.float32)
     return ScoredTables(**{name: pd.DataFrame(some) for name, some in rows.items()}, resamples=resamples)
+
+
+def _evaluated(per_seed: Sequence[Said], plan: Plan) -> list[Evaluated]:
+    return [evaluate(said, scorers) for said, scorers in zip(per_seed, plan.scorers, strict=True)]
 
 
 def parts(test_set: TestSet, table: pd.DataFrame, group_columns: Sequence[str] = ()) -> list[Part]:
@@ -226,10 +234,11 @@ def _about(test_set: TestSet) -> dict[str, str | int]:
     return {"test_set": test_set.name, "shift": test_set.shift, "kind": test_set.kind, "level": test_set.level}
 
 
-def _applies(metric: str, csf: str) -> bool:
+def _applies(metric: str, csf: str, plan: Plan) -> bool:
+    scorers = plan.scorers[0]
     if metric in OF_CLASS_PROBABILITIES:
-        return csf_of(csf).log_probabilities is not None
-    return metric not in OF_PROBABILITY or csf_of(csf).probability is not None
+        return scorers.csfs[csf].log_probabilities is not None
+    return metric not in OF_PROBABILITY or scorers.has_probability(csf)
 
 
 def _per_network(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dict[str, object]]:
@@ -238,7 +247,7 @@ def _per_network(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator
         rarer = counts.rarer[EVENT.get(name, "failure")]
         for k, seed in enumerate(plan.seeds):
             for i, csf in enumerate(plan.csfs):
-                if _applies(name, csf):
+                if _applies(name, csf, plan):
                     yield {
                         "seed": seed,
                         "csf": csf,
@@ -260,7 +269,7 @@ def _summary(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dic
         rarer = counts.rarer[EVENT.get(name, "failure")]
         seeds = metrics.seed_interval(estimates[name].value)
         both = hierarchical(estimates[name])
-        candidates = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf)]
+        candidates = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf, plan)]
         best, tied = _best(mean, candidates, name)
         for i in candidates:
             yield {
@@ -330,7 +339,7 @@ def comparisons(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[
         if metrics.METRICS[name].biased:
             continue
         event = EVENT.get(name, "failure")
-        chosen = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf)]
+        chosen = [i for i, csf in enumerate(plan.csfs) if _applies(name, csf, plan)]
         held_against = plan.csfs.index(baseline(plan.csfs))
         if len(chosen) < 2 or held_against not in chosen:
             continue

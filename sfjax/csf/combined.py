@@ -1,0 +1,209 @@
+"""Scores made of several others. Higher is surer."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sfjax.csf import rules
+from sfjax.csf.base import CSF, features_of
+from sfjax.csf.calibrated import platt
+from sfjax.csf.compose import Rule, deterministic, predict_plain
+from sfjax.csf.distances import knn, mahalanobis
+from sfjax.csf.shaped import residual
+from sfjax.csf.tuned import validation_of
+from sfjax.outputs import Head, Outputs
+
+LOG_UNCERTAINTY: Final[Mapping[str, Rule]] = MappingProxyType(
+    {
+        "msr": lambda logits: jax.nn.log_sigmoid(-rules.log_odds(logits)),
+        "pe": lambda logits: -rules.negative_log_entropy(logits),
+        "gini": rules.log_gini_impurity,
+    }
+)
+"""The logarithm of what bounded scores lack to their largest value: `1 - p`, the entropy, `1 - sum p^2`."""
+
+FEATURE_NORM: Final = CSF(score=lambda outputs: jnp.abs(features_of(outputs)).sum(-1), predict=predict_plain)
+"""The 1-norm of the features, which images unlike all training images tend to have small."""
+
+_MSR: Final = deterministic(rules.log_odds, probability=rules.softmax_maximum)
+
+
+class Gate(NamedTuple):
+    """Where a secondary score begins to count: three deviations below its training mean, and how sharply."""
+
+    start: float
+    slope: float
+
+
+def sirc(primary: str, secondaries: Sequence[CSF], train: Outputs) -> CSF:
+    """Returns a bounded score, lowered where secondary scores are lower than training images' nearly always are (SIRC).
+
+    `-log u - sum log(1 + exp(-b (s - a)))` with u what the primary lacks to its bound, and of each secondary score s
+    its mean less three deviations a, and one over its deviation b: minus the logarithm of the product that is meant,
+    whose order is kept where the primary is at its bound in float32.
+
+    Args:
+        primary: A name in `LOG_UNCERTAINTY`.
+        secondaries: Scores of the plain pass; several make SIRC+.
+        train: What the network says of training images.
+
+    Raises:
+        ValueError: There is no such primary, or no secondary.
+
+    References:
+        Xia and Bouganis, Augmenting softmax information for selective classification with out-of-distribution data,
+        ACCV 2022; Augmenting the softmax with additional confidence scores, IJCV 2024.
+    """
+    if primary not in LOG_UNCERTAINTY or not secondaries:
+        raise ValueError(
+            f"SIRC has a primary score among {', '.join(LOG_UNCERTAINTY)} and at least one secondary; got {primary} "
+            f"and {len(secondaries)}."
+        )
+    log_uncertainty, gates = LOG_UNCERTAINTY[primary], []
+    for csf in secondaries:
+        seen = np.asarray(csf.score(train), np.float64)
+        # A secondary that does not vary in training says nothing: its gate is nowhere sharp.
+        gates.append(Gate(float(seen.mean() - 3 * seen.std()), float(1 / seen.std()) if seen.std() > 0 else 0.0))
+
+    def score(outputs: Outputs) -> Float[Array, " n"]:
+        total = jax.vmap(log_uncertainty)(outputs.logits)
+        for csf, gate in zip(secondaries, gates, strict=True):
+            total = total + jax.nn.softplus(-gate.slope * (csf.score(outputs) - gate.start))
+        return -total
+
+    return CSF(score=score, predict=predict_plain)
+
+
+def average(csfs: Sequence[CSF]) -> CSF:
+    """Returns the mean of several probabilities of being right: what `platt` or `isotonic` gives scores without one.
+
+    Args:
+        csfs: At least one, all with a probability; the first one's prediction is spoken of.
+
+    Raises:
+        ValueError: One has no probability.
+    """
+    probabilities = _probabilities(csfs)
+
+    def mean(outputs: Outputs) -> Float[Array, " n"]:
+        return jnp.stack([probability(outputs) for probability in probabilities]).mean(0)
+
+    return CSF(score=mean, predict=csfs[0].predict, probability=mean)
+
+
+def product(csfs: Sequence[CSF]) -> CSF:
+    """Returns the product of several probabilities of being right, as its logarithm: one doubt is enough.
+
+    Args:
+        csfs: As for `average`.
+
+    Raises:
+        ValueError: One has no probability.
+    """
+    probabilities = _probabilities(csfs)
+
+    def log_product(outputs: Outputs) -> Float[Array, " n"]:
+        factors = [jnp.log(jnp.maximum(probability(outputs), 1e-30)) for probability in probabilities]
+        return jnp.stack(factors).sum(0)
+
+    return CSF(score=log_product, predict=csfs[0].predict, probability=lambda outputs: jnp.exp(log_product(outputs)))
+
+
+def rank_average(csfs: Sequence[CSF], validation: Outputs) -> CSF:
+    """Returns the mean of the shares of validation images that each score is above.
+
+    Args:
+        csfs: At least one; the first one's prediction is spoken of.
+        validation: Gives every score its ranks, so that an image's score does not depend on which others are tested.
+    """
+    return CSF(score=_of_ranks(csfs, validation, lambda shares: shares.mean(0)), predict=csfs[0].predict)
+
+
+def both(csfs: Sequence[CSF], validation: Outputs) -> CSF:
+    """Returns the least of the shares of validation images that each score is above.
+
+    A threshold t on it accepts an image where every score is above its own threshold, the one that a share t of
+    validation images is below: all of them have to agree.
+
+    Args:
+        csfs: As for `rank_average`.
+        validation: As for `rank_average`.
+    """
+    return CSF(score=_of_ranks(csfs, validation, lambda shares: shares.min(0)), predict=csfs[0].predict)
+
+
+def _of_ranks(
+    csfs: Sequence[CSF], validation: Outputs, combine: Callable[[Float[Array, "s n"]], Float[Array, " n"]]
+) -> Callable[[Outputs], Float[Array, " n"]]:
+    if not csfs:
+        raise ValueError("Scores to combine must be at least one, and there is none.")
+    ladders = []
+    for csf in csfs:
+        places, counts = np.unique(np.asarray(csf.score(validation)), return_counts=True)
+        # Half of those of equal score count as below.
+        shares = (np.cumsum(counts) - counts / 2) / counts.sum()
+        ladders.append((csf, jnp.asarray(places, jnp.float32), jnp.asarray(shares, jnp.float32)))
+
+    def score(outputs: Outputs) -> Float[Array, " n"]:
+        return combine(jnp.stack([jnp.interp(csf.score(outputs), *ladder) for csf, *ladder in ladders]))
+
+    return score
+
+
+def _probabilities(csfs: Sequence[CSF]) -> list[Callable[[Outputs], Float[Array, " n"]]]:
+    found = [csf.probability for csf in csfs if csf.probability is not None]
+    if len(found) < len(csfs) or not found:
+        raise ValueError(
+            f"What is combined are probabilities of being right, and {len(csfs) - len(found)} of {len(csfs)} scores "
+            "have none. Give them one by platt(csf, validation)."
+        )
+    return found
+
+
+def _sirc(
+    secondaries: Callable[[Outputs, Head | None], Sequence[CSF]],
+    train: Outputs,
+    *,
+    head: Head | None = None,
+    validation: Outputs | None = None,
+    primary: str = "msr",
+) -> CSF:
+    """Returns `sirc` with secondary scores that are fitted first; `head` and `validation` as for all of `FITTED`."""
+    del validation
+    return sirc(primary, secondaries(train, head), train)
+
+
+sirc_norm = functools.partial(_sirc, lambda train, head: [FEATURE_NORM])
+sirc_residual = functools.partial(_sirc, lambda train, head: [residual(train, head=head)])
+sirc_knn = functools.partial(_sirc, lambda train, head: [knn(train)])
+sirc_plus = functools.partial(_sirc, lambda train, head: [FEATURE_NORM, residual(train, head=head), knn(train)])
+
+
+def average_msr_mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
+    """Returns `average` of msr and the calibrated Mahalanobis score; arguments as for all of `FITTED`."""
+    del head
+    return average([_MSR, platt(mahalanobis(train), validation_of(validation, "average_msr_mahalanobis"))])
+
+
+def product_msr_mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
+    """Returns `product` of msr and the calibrated Mahalanobis score; arguments as for all of `FITTED`."""
+    del head
+    return product([_MSR, platt(mahalanobis(train), validation_of(validation, "product_msr_mahalanobis"))])
+
+
+def rank_average_msr_knn(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
+    """Returns `rank_average` of msr and knn; arguments as for all of `FITTED`."""
+    del head
+    return rank_average([_MSR, knn(train)], validation_of(validation, "rank_average_msr_knn"))
+
+
+def both_msr_knn(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
+    """Returns `both` of msr and knn; arguments as for all of `FITTED`."""
+    del head
+    return both([_MSR, knn(train)], validation_of(validation, "both_msr_knn"))
