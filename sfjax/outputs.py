@@ -17,38 +17,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from sfjax.files import write_whole
+from sfjax.passes import MCStatistics
 from sfjax.pytree import pytree_dataclass
 
 SCHEMA = 1
-
-
-@pytree_dataclass
-class MCStatistics:
-    """What the Monte Carlo dropout passes over `n` images amount to, accumulated pass by pass.
-
-    Attributes:
-        log_mean: Logarithm of the mean softmax over passes.
-        mean_logits: Mean logits over passes.
-        expected_entropy: Mean over passes of the softmax's entropy, in nats.
-        std: Population standard deviation of the softmax over passes.
-        votes: In how many passes each class came first.
-        num_samples: How many passes there were.
-        confidence_mean: Mean over passes of the learned confidence, the sigmoid of its logit; None without such a head.
-        confidence_std: Its population standard deviation over passes.
-        reservation_mean: Mean over passes of the reservation's share in the softmax with the classes; None without one.
-        reservation_std: Its population standard deviation over passes.
-    """
-
-    log_mean: Float[Array, "n c"]
-    mean_logits: Float[Array, "n c"]
-    expected_entropy: Float[Array, " n"]
-    std: Float[Array, "n c"]
-    votes: Int[Array, "n c"]
-    num_samples: Int[Array, " n"]
-    confidence_mean: Float[Array, " n"] | None = None
-    confidence_std: Float[Array, " n"] | None = None
-    reservation_mean: Float[Array, " n"] | None = None
-    reservation_std: Float[Array, " n"] | None = None
 
 
 @pytree_dataclass

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "sfjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
 CORE = (
-    *("csf", "inference", "keys", "metrics", "models", "outputs", "phantoms", "pytree", "shifts"),
+    *("csf", "inference", "keys", "metrics", "models", "outputs", "passes", "phantoms", "pytree", "shifts", "softmax"),
     *(
         "training",
         "training.loop",
