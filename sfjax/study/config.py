@@ -111,6 +111,7 @@ class Config:
     pretrained: Path | None = None
     seeds: tuple[int, ...] = (0, 1)
     num_samples: int = 50
+    num_augmentations: int = 0
     corruptions: tuple[str, ...] = tuple(SHIFTS)
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
     csfs: tuple[str, ...] = ("all",)

@@ -144,7 +144,7 @@ def evaluate(said: Said, scorers: Scorers) -> Evaluated:
         outputs = take(outputs, repeated)
         # Those of the table are one compiled function; those that learned are compiled by rule, whatever they learned.
         named = [entry for entry in own if csf_name(entry) in CSFS]
-        parts = [(named, jax.jit(_evaluate, static_argnums=0))] if named else []
+        parts = [(named, _evaluate_compiled)] if named else []
         parts += [([entry], _evaluate) for entry in own if entry not in named]
         for some, function in parts:
             found = [np.asarray(field)[:, :n] for field in function(tuple(scorers.csfs[e] for e in some), outputs)]
@@ -173,6 +173,9 @@ def _evaluate(
             nll, brier = nll_of_images(log_p, outputs.labels), brier_of_images(jnp.exp(log_p), outputs.labels)
         rows.append((csf.score(outputs), csf.predict(outputs), probability, nll, brier))
     return tuple(jnp.stack(field) for field in zip(*rows, strict=True))  # pyright: ignore[reportReturnType]
+
+
+_evaluate_compiled = jax.jit(_evaluate, static_argnums=0)
 
 
 def padded_length(n: int, *, multiple: int = 256) -> int:
