@@ -6,9 +6,12 @@ Without a preset it is `quick`. A run that was stopped or killed goes on where i
 again.
 """
 
+import contextlib
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +32,8 @@ from sfjax.study.tables import SCALE, number
 from sfjax.training.checkpoints import LONGEST_WAIT, wait_for_all
 
 console = Console(stderr=True)
+interrupted = threading.Event()
+"""Set by Ctrl-C, and looked at after every unit of work: JAX's garbage collection swallows the exception at times."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wait_for_all(f"{out} is open")
         study.open_folder(out, chosen.config, command=called)  # the others find it made, of the same settings
         use_compilation_cache()
-        run(chosen.config, out, images=chosen.report_images)
+        with remembered_interruption():
+            run(chosen.config, out, images=chosen.report_images)
     except (ValueError, ImportError) as error:
         console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         return 2
@@ -83,6 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("Stopped. The same command continues from here.")
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def remembered_interruption() -> Iterator[None]:
+    """Within it, Ctrl-C sets `interrupted` besides raising KeyboardInterrupt."""
+
+    def remember(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    interrupted.clear()
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def parse(command: Sequence[str]) -> tuple[str, Arguments]:
@@ -122,6 +144,8 @@ def run(config: Config, out: Path, *, images: bool) -> None:
         bar = progress.add_task("images", total=len(names) * 1.1)
 
         def show(step: str, done: float | None = None) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             progress.update(bar, description=step, completed=done)
             if not console.is_terminal and done is not None:  # a log has no bar
                 console.print(f"{done / (len(names) * 1.1):4.0%} {escape(step)}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """The program as its users run it, on the `tiny` preset: files, resumption after a kill, refusals, own images."""
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -122,6 +123,20 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     process = start(tmp_path / "run")
     said = stop_when(tmp_path / "run" / "dermoscopy" / "images.parquet", process, signal.SIGINT)
     assert process.returncode == 130 and "The same command continues" in said and "Traceback" not in said
+
+
+def test_an_interruption_that_was_swallowed_is_remembered(tmp_path, monkeypatch):
+    from sfjax import study
+
+    def swallowing(*_):
+        with contextlib.suppress(KeyboardInterrupt):  # as garbage collection does
+            signal.raise_signal(signal.SIGINT)
+        yield "work", 0.5
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(study, "run", swallowing)
+    assert benchmark.main(["tiny", "--out", str(tmp_path / "run")]) == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_is_done_is_not_done_again(undisturbed):
