@@ -10,11 +10,13 @@ from sfjax.csf import CSFS
 from sfjax.metrics import risk_coverage_curve
 from sfjax.outputs import Outputs
 from sfjax.report import TaskReport, curves_table, points_table, write_report
+from sfjax.study.evaluation import learn
 
 CLASSES = ("benign", "malignant", "other")
 KINDS = {"iid_test": "iid", "other_scanner": "acquisition"}
 SIZES = {"iid_test": 60, "other_scanner": 40}
 NAMES = ("msr", "mls")
+SCORERS = learn(NAMES, None, None)
 
 
 def make_outputs(n: int, seed: int) -> Outputs:
@@ -61,11 +63,11 @@ def results() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def curves(outputs, tables) -> pd.DataFrame:
-    return curves_table(outputs, tables, NAMES, key=jax.random.key(0), num_resamples=100, num_points=20)
+    return curves_table(outputs, tables, SCORERS, key=jax.random.key(0), num_resamples=100, num_points=20)
 
 
 def test_points_say_what_the_csfs_say(outputs, tables):
-    table = points_table(outputs, tables, CLASSES, NAMES).table
+    table = points_table(outputs, tables, CLASSES, SCORERS).table
     assert len(table) == 100 and table["id"].is_unique
     for name, output in outputs.items():
         rows = table[table["test_set"] == name]
@@ -84,8 +86,8 @@ def test_points_say_what_the_csfs_say(outputs, tables):
 
 
 def test_points_keep_the_most_confident_failures_and_stand_for_all(outputs, tables):
-    whole = points_table(outputs, tables, CLASSES, NAMES).table
-    points = points_table(outputs, tables, CLASSES, NAMES, size=40)
+    whole = points_table(outputs, tables, CLASSES, SCORERS).table
+    points = points_table(outputs, tables, CLASSES, SCORERS, size=40)
     assert len(points.table) == 40 and "40 of 100 images" in points.note
     for name in SIZES:
         failures = whole[(whole["test_set"] == name) & (whole["correct_msr"] == 0)]
@@ -101,18 +103,18 @@ def test_an_unknown_class_is_a_failure(outputs, tables):
     changed = outputs | {
         "iid_test": Outputs(logits=outputs["iid_test"].logits, labels=labels, features=outputs["iid_test"].features)
     }
-    table = points_table(changed, tables, CLASSES, NAMES).table
+    table = points_table(changed, tables, CLASSES, SCORERS).table
     assert table.loc[0, "correct_msr"] == 0
 
 
 def test_outputs_and_tables_must_agree(outputs, tables):
     with pytest.raises(ValueError, match="same test sets"):
-        points_table(outputs, {}, CLASSES, NAMES)
+        points_table(outputs, {}, CLASSES, SCORERS)
     with pytest.raises(ValueError, match="60 outputs and 59 rows"):
-        points_table(outputs, tables | {"iid_test": tables["iid_test"].iloc[1:]}, CLASSES, NAMES)
+        points_table(outputs, tables | {"iid_test": tables["iid_test"].iloc[1:]}, CLASSES, SCORERS)
     bare = {name: Outputs(logits=output.logits, labels=output.labels) for name, output in outputs.items()}
     with pytest.raises(ValueError, match="no features"):
-        points_table(bare, tables, CLASSES, NAMES)
+        points_table(bare, tables, CLASSES, SCORERS)
 
 
 def test_curves_are_those_of_the_metric_within_their_band(outputs, curves):
@@ -136,18 +138,20 @@ def test_patients_are_resampled_together(outputs, tables):
     failure = np.asarray(CSFS["msr"].predict(output) != output.labels)
     owned = table.assign(patient_id=np.where(failure, "a", "b"))
     curves = curves_table(
-        {"iid_test": output}, {"iid_test": owned}, NAMES, key=jax.random.key(0), num_resamples=100, num_points=20
+        {"iid_test": output}, {"iid_test": owned}, SCORERS, key=jax.random.key(0), num_resamples=100, num_points=20
     )
     assert curves.iloc[-1]["low"] == 0 and curves.iloc[-1]["high"] == 1
 
 
 def report_of(outputs, tables, curves, *, images: bool) -> TaskReport:
-    points = points_table(outputs, tables, CLASSES, NAMES)
+    points = points_table(outputs, tables, CLASSES, SCORERS)
 
     def draw(ids: np.ndarray) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 255, (len(ids), 64, 64, 3)).astype(np.uint8)
 
-    return TaskReport("skin", CLASSES, points.table, draw if images else None, curves, (points.note,))
+    return TaskReport(
+        "skin", CLASSES, points.table, draw if images else None, curves, frozenset({"msr"}), (points.note,)
+    )
 
 
 def test_report_is_one_file_that_shrinks_to_its_limit(tmp_path, outputs, tables, curves, results):

@@ -76,13 +76,13 @@ def null_space(train: Outputs, head: Head | None, dimensions: int | None, name: 
     weight, bias = (np.asarray(part, np.float64) for part in head_of(head, train, name))
     features = training_of(train, name).features
     d = features.shape[1]
-    if dimensions is None:
-        dimensions = 1000 if d >= 2048 else 512 if d >= 768 else d // 2
-    if dimensions < 1 or dimensions >= d:
-        raise ValueError(f"Principal dimensions must be at least 1 and fewer than the {d} features; got {dimensions}.")
+    usual = 1000 if d >= 2048 else 512 if d >= 768 else d // 2
+    principal = usual if dimensions is None else dimensions
+    if not 0 < principal < d:
+        raise ValueError(f"Principal dimensions must be at least 1 and fewer than the {d} features; got {principal}.")
     origin = -np.linalg.pinv(weight.T) @ bias
     moved = features - origin
-    directions = np.linalg.eigh(moved.T @ moved / len(moved))[1][:, : d - dimensions]
+    directions = np.linalg.eigh(moved.T @ moved / len(moved))[1][:, : d - principal]
     return NullSpace(jnp.asarray(origin, jnp.float32), jnp.asarray(directions, jnp.float32))
 
 

@@ -191,13 +191,18 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
                 corruptions=("brightness", "gaussian_noise"),
                 levels=(1, 5),
                 resamples=200,
-                csfs=("msr", "energy", "mcd_msr", "mcd_mi"),
+                csfs=("msr", "energy", "mcd_msr", "mcd_mi", "mahalanobis"),
                 embedded_images=60,
             ),
         ),
         "quick": Preset(
             "All four phantom tasks at 64 px, two seeds. About 10 minutes on two CPU cores; i.i.d. accuracy 85-97 %.",
-            Config(),
+            Config(
+                csfs=(
+                    *("msr", "pe", "energy", "gen", "maxlogit_pnorm", "mcd_msr", "mcd_pe", "mcd_mi"),
+                    *("mahalanobis", "knn", "vim", "sirc_residual"),
+                )
+            ),
         ),
         "standard": Preset(
             "All four phantom tasks at 224 px, DenseNet-121, three training methods, five seeds. Meant for an "

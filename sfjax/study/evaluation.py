@@ -153,7 +153,7 @@ def evaluate(said: Said, scorers: Scorers) -> Evaluated:
     score, predicted, probability, nll, brier = (np.stack(field) for field in fields)
     for i, entry in enumerate(scorers.csfs):
         if entry in scorers.calibration:
-            probability[i] = np.asarray(scorers.calibration[entry](score[i]))
+            probability[i] = np.asarray(scorers.calibration[entry](jnp.asarray(score[i])))
     # A class that the network does not know is a class of its own: always a failure, and never recalled.
     labels = np.where(np.asarray(first.labels) < 0, c, np.asarray(first.labels)).astype(np.int32)
     return Evaluated(score, predicted, probability, nll, brier, labels, c + 1)

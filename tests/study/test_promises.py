@@ -8,7 +8,7 @@ from sfjax import metrics
 from sfjax.csf import CSFS
 from sfjax.outputs import Outputs
 from sfjax.study import overviews, promises
-from sfjax.study.evaluation import FailureCosts
+from sfjax.study.evaluation import FailureCosts, learn
 from sfjax.study.scores import Plan
 from sfjax.study.tasks import TestSet
 
@@ -32,7 +32,8 @@ def images(n: int, per_patient: int = 1) -> pd.DataFrame:
 
 
 def plan(**changes) -> Plan:
-    return Plan(seeds=(0,), csfs=CSF_NAMES, resamples=200, key=jax.random.key(0))._replace(**changes)
+    default = Plan(seeds=(0,), scorers=[learn(CSF_NAMES, None, None)], resamples=200, key=jax.random.key(0))
+    return default._replace(**changes)
 
 
 def fit(**changes) -> list[promises.Promise]:
@@ -75,7 +76,7 @@ def test_what_became_of_them_is_coverage_and_risk_above_the_threshold(made):
 
 def test_on_images_like_those_of_calibration_promises_hold_and_under_a_shift_they_break():
     """By chance about one in twenty i.i.d. sets is called broken; four of them are allowed."""
-    of_msr = plan(csfs=("msr",))
+    of_msr = plan(scorers=[learn(("msr",), None, None)])
     iid, shifted = [], []
     for seed in range(20):
         cal, val = make(100 + seed, 400, error=0.15), make(200 + seed, 400, error=0.15)

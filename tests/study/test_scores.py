@@ -35,8 +35,12 @@ def table() -> pd.DataFrame:
     return pd.DataFrame({"domain": domains, "patient_id": patients, "loss_weight": 1.0, "label": "x", "subclass": ""})
 
 
+def plain(*names: str) -> evaluation.Scorers:
+    return evaluation.learn(names, None, None)
+
+
 def plan(**changes) -> scores.Plan:
-    default = scores.Plan(seeds=(0,), csfs=("msr",), resamples=100, key=jax.random.key(0))
+    default = scores.Plan(seeds=(0,), scorers=[plain("msr")], resamples=100, key=jax.random.key(0))
     return default._replace(**changes)
 
 
@@ -45,7 +49,7 @@ def scored(table):
     test_set = TestSet("acq_x", "acq_x", "acq_x", "acquisition")
     networks = [make(1), make(2)]
     return networks, scores.score_test_sets(
-        [test_set], [networks], networks, table, plan(seeds=(0, 7), csfs=CSF_NAMES, resamples=200)
+        [test_set], [networks], networks, table, plan(seeds=(0, 7), scorers=[plain(*CSF_NAMES)] * 2, resamples=200)
     )
 
 
@@ -82,7 +86,7 @@ def test_scores_without_a_probability_have_no_silent_failure_rate(scored):
 
 def test_thresholds_let_four_fifths_of_validation_pass():
     outputs = make(3)
-    limit = evaluation.thresholds(evaluation.evaluate(outputs, CSF_NAMES))
+    limit = evaluation.thresholds(evaluation.evaluate(outputs, plain(*CSF_NAMES)))
     for csf, threshold in zip(CSF_NAMES, limit, strict=True):
         assert (np.asarray(CSFS[csf].score(outputs)) > threshold).mean() == pytest.approx(0.8, abs=1.5 / N)
 
@@ -91,7 +95,7 @@ def test_an_unknown_class_is_a_failure_whatever_is_predicted(table):
     outputs = make(4)
     strange = Outputs(logits=outputs.logits, labels=jnp.full((N,), -1, jnp.int32))
     test_set = TestSet("acq_x", "acq_x", "acq_x", "acquisition")
-    two = plan(seeds=(0, 1))
+    two = plan(seeds=(0, 1), scorers=[plain("msr")] * 2)
     results, *_ = scores.score_test_sets([test_set], [[strange] * 2], [outputs] * 2, table, two)
     values = results.query("domain == 'all' and seed == 0").set_index("metric")["value"]
     assert values["nll"] == np.inf and values["accuracy"] == 0
@@ -178,7 +182,7 @@ def test_comparisons_are_with_the_baseline_and_adjusted(scored):
 
 
 def test_evidence_counts_patients_of_each_event(table):
-    said = evaluation.evaluate(make(8), ("msr", "energy"))
+    said = evaluation.evaluate(make(8), plain("msr", "energy"))
     failure = said.predicted[0] != said.labels
     apart, above = table.assign(patient_id=[f"p{i}" for i in range(N)]), [np.array([1.0, 2.0])]
     found = evidence([said], above, apart, ("msr", "energy"))
@@ -219,7 +223,7 @@ def test_a_difference_of_rates_needs_ten_patients_who_tell_the_scores_apart():
             patients=np.asarray(500),
         )
         estimates = dict.fromkeys(scores.METRICS, estimate)
-        rows = scores.comparisons(estimates, counts, plan(csfs=("msr", "mcd_msr"), resamples=2000))
+        rows = scores.comparisons(estimates, counts, plan(scorers=[plain("msr", "mcd_msr")], resamples=2000))
         found[discordant] = {row["metric"]: row["different"] for row in rows}
     assert not found[9]["accepted_failure_rate"] and found[10]["accepted_failure_rate"]
     assert found[9]["aurc"] and "ece" not in found[9]
@@ -247,7 +251,9 @@ def test_a_biased_metric_has_neither_interval_nor_ties(scored):
 def test_from_eight_seeds_on_there_is_an_interval_over_seeds_and_images(table):
     test_set, seeds = TestSet("iid_test", "iid_test", "none", "iid"), tuple(range(8))
     networks = [make(seed) for seed in seeds]
-    found = scores.score_test_sets([test_set], [networks], networks, table, plan(seeds=seeds))
+    found = scores.score_test_sets(
+        [test_set], [networks], networks, table, plan(seeds=seeds, scorers=[plain("msr")] * 8)
+    )
     row = found.summary.query("domain == 'all' and metric == 'aurc'").iloc[0]
     assert row["seed_low"] < row["value"] < row["seed_high"]
     assert row["hierarchical_high"] - row["hierarchical_low"] > row["high"] - row["low"]
