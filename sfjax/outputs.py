@@ -9,16 +9,17 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sfjax import foreign
 from sfjax.files import write_whole
-from sfjax.passes import MCStatistics
-from sfjax.pytree import pytree_dataclass
+from sfjax.passes import MCStatistics, of_stored_passes
+from sfjax.pytree import STATIC, pytree_dataclass, static_fields
 
 SCHEMA = 1
 
@@ -37,6 +38,9 @@ class Outputs:
         mc_logits: The passes themselves, kept on request: t times the memory of the logits.
         mc_reservation: The same of the reservation.
         mc_confidence: The same of the confidence.
+        logits_are: Whether the logits, those of passes too, are a network's, or logarithms of its probabilities, which
+            is what is left where the logits were not kept. Those are logits up to a number an image, which scores that
+            do not go through the softmax read. Static: part of the tree's structure.
     """
 
     logits: Float[Array, "n c"]
@@ -48,6 +52,101 @@ class Outputs:
     mc_logits: Float[Array, "n t c"] | None = None
     mc_reservation: Float[Array, "n t"] | None = None
     mc_confidence: Float[Array, "n t"] | None = None
+    logits_are: Literal["logits", "log_probabilities"] = dataclasses.field(default="logits", metadata=STATIC)
+
+    @classmethod
+    def from_numpy(
+        cls,
+        logits: Any,
+        labels: Any,
+        *,
+        features: Any = None,
+        mc_logits: Any = None,
+        reservation: Any = None,
+        confidence: Any = None,
+        logits_are: Literal["logits", "probabilities"] = "logits",
+    ) -> "Outputs":
+        """Returns the outputs of a network of any other program, from its arrays.
+
+        Floats of any width become float32. A logit may be -inf, where a network rules a class out.
+
+        Args:
+            logits: Shape (n, c), of at least 2 classes.
+            labels: True classes, integers from 0 to c - 1, or -1 for a class that the network does not know; shape
+                (n,).
+            features: The penultimate layer, shape (n, d).
+            mc_logits: Passes of Monte Carlo dropout, or the members of an ensemble; shape (n, t, c). They are kept, and
+                `mc` has their statistics.
+            reservation: The logit of not betting on any class, on the scale of the logits; with probabilities the
+                log-odds of reserving. Shape (n,).
+            confidence: The logit of a learned confidence, shape (n,).
+            logits_are: `probabilities` where only the softmax was kept, in `logits` and `mc_logits` alike. Their
+                logarithms are stored, and of probabilities below the smallest normal float32 (1.2e-38, also of 0) that
+                one's, -87.3. Scores that need true logits then refuse the outputs.
+
+        Raises:
+            ValueError: A shape is wrong, the fields have different numbers of rows, a label is no class, an entry is
+                NaN or infinite, or softmax is given for logits; the message names the field and the row.
+        """
+        scores = foreign.class_scores(logits, "logits", "(n, c)", logits_are)
+        passes = None if mc_logits is None else foreign.class_scores(mc_logits, "mc_logits", "(n, t, c)", logits_are)
+        arrays = {
+            "logits": scores,
+            "labels": foreign.classes(labels, scores.shape[-1]),
+            "features": None if features is None else foreign.numbers(features, "features", "(n, d)"),
+            "mc_logits": passes,
+            "reservation": None if reservation is None else foreign.numbers(reservation, "reservation", "(n,)"),
+            "confidence": None if confidence is None else foreign.numbers(confidence, "confidence", "(n,)"),
+        }
+        foreign.check_rows(arrays)
+        if passes is not None and passes.shape[-1] != scores.shape[-1]:
+            raise ValueError(
+                f"mc_logits must have the classes of logits: expected {scores.shape[-1]}, found {passes.shape[-1]}. "
+                "Their shape is (n, t, c), passes before classes."
+            )
+        fields = {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
+        return cls(
+            **fields,
+            mc=of_stored_passes(fields["mc_logits"]) if passes is not None else None,
+            logits_are="logits" if logits_are == "logits" else "log_probabilities",
+        )
+
+    @classmethod
+    def from_torch(
+        cls,
+        logits: Any,
+        labels: Any,
+        *,
+        features: Any = None,
+        mc_logits: Any = None,
+        reservation: Any = None,
+        confidence: Any = None,
+        logits_are: Literal["logits", "probabilities"] = "logits",
+    ) -> "Outputs":
+        """Returns the outputs of a torch network, from its tensors on any device, with gradients or without.
+
+        Args:
+            logits: This and the others as in `from_numpy`; tensors of any float type, bfloat16 too. Arrays are taken
+                as well.
+            labels: Integer tensor, shape (n,).
+            features: Shape (n, d).
+            mc_logits: Shape (n, t, c).
+            reservation: Shape (n,).
+            confidence: Shape (n,).
+            logits_are: As in `from_numpy`.
+
+        Raises:
+            ValueError: As in `from_numpy`.
+        """
+        return cls.from_numpy(
+            foreign.from_tensor(logits, as_float=True),
+            foreign.from_tensor(labels, as_float=False),
+            features=foreign.from_tensor(features, as_float=True),
+            mc_logits=foreign.from_tensor(mc_logits, as_float=True),
+            reservation=foreign.from_tensor(reservation, as_float=True),
+            confidence=foreign.from_tensor(confidence, as_float=True),
+            logits_are=logits_are,
+        )
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -72,10 +171,16 @@ def concatenate(parts: Sequence[Outputs]) -> Outputs:
         parts: At least one, all with the same fields.
 
     Raises:
-        ValueError: There is nothing to put together, or the parts have different fields.
+        ValueError: There is nothing to put together, or the parts have different fields or logits of different kinds.
     """
     if not parts:
         raise ValueError("Outputs to concatenate must be at least one set, and there is none.")
+    kinds = {part.logits_are for part in parts}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"Outputs to concatenate must all have logits or all log_probabilities; got {' and '.join(sorted(kinds))}. "
+            "Keep them apart, or make log-probabilities of the logits with jax.nn.log_softmax and say so in logits_are."
+        )
     structures = {jax.tree.structure(part) for part in parts}
     if len(structures) > 1:
         raise ValueError(
@@ -93,6 +198,7 @@ def save(outputs: Outputs, path: str | os.PathLike[str]) -> None:
         path: Where to. A file of that name is replaced in one step.
     """
     named = {"schema": np.asarray(SCHEMA)}
+    named |= {name: np.asarray(getattr(outputs, name)) for name in static_fields(Outputs)}
     for keys, value in jax.tree_util.tree_leaves_with_path(outputs):
         named[".".join(key.name for key in keys)] = np.asarray(value)
     write_npz(path, named)
@@ -110,12 +216,14 @@ def load(path: str | os.PathLike[str]) -> Outputs:
     arrays = read_npz(path)
     if "schema" not in arrays or int(arrays.pop("schema")) != SCHEMA or not {"logits", "labels"} <= set(arrays):
         raise ValueError(f"{path} is no outputs file of this version (schema {SCHEMA}); it holds {sorted(arrays)}.")
+    # Files of before a static field came have none, and its default is what they meant.
+    static: dict[str, Any] = {name: arrays.pop(name).item() for name in static_fields(Outputs) if name in arrays}
     fields = {name: jnp.asarray(value) for name, value in arrays.items() if "." not in name}
     mc = {name.removeprefix("mc."): jnp.asarray(value) for name, value in arrays.items() if name.startswith("mc.")}
     unknown = set(fields) - {field.name for field in dataclasses.fields(Outputs)}  # pyright: ignore[reportArgumentType]
     if unknown:
         raise ValueError(f"{path} holds fields that outputs do not have: {sorted(unknown)}.")
-    return Outputs(**fields, mc=MCStatistics(**mc) if mc else None)
+    return Outputs(**fields, **static, mc=MCStatistics(**mc) if mc else None)
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -133,5 +133,16 @@ def mc_statistics(
     return statistics, passes
 
 
+def of_stored_passes(logits: Float[Array, "n t c"], *, passes_at_once: int = 10) -> MCStatistics:
+    """Returns the statistics of passes whose logits are all there.
+
+    Args:
+        logits: Of every pass.
+        passes_at_once: How many of them are computed side by side; bounds memory.
+    """
+    statistics, _ = mc_statistics(lambda index: Passes(logits[:, index]), logits.shape[1], passes_at_once)
+    return statistics
+
+
 def _wide(counted: Array, like: Array) -> Array:
     return counted.reshape(-1, *(1,) * (like.ndim - 1))

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "sfjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
 CORE = (
-    *("csf", "inference", "keys", "metrics", "models", "outputs", "passes", "phantoms", "pytree", "shifts", "softmax"),
+    *("csf", "foreign", "inference", "keys", "metrics", "models", "outputs", "passes"),
+    *("phantoms", "pytree", "shifts", "softmax"),
     *(
         "training",
         "training.loop",
