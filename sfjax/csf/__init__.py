@@ -17,8 +17,8 @@ CSFS: Final[Mapping[str, CSF]] = MappingProxyType(
     {
         "msr": _MSR,
         "pe": deterministic(rules.negative_log_entropy),
-        "mls": deterministic(rules.maximum_logit),
-        "energy": deterministic(rules.negative_energy),
+        "mls": deterministic(rules.maximum_logit, of_softmax=False),
+        "energy": deterministic(rules.negative_energy, of_softmax=False),
         "mcd_msr": _MCD_MSR,
         "mcd_pe": mc_mean(rules.negative_log_entropy),
         "mcd_ee": of_mc_statistics(monte_carlo.negative_expected_entropy),

@@ -33,6 +33,20 @@ class CSF(NamedTuple):
     methods: frozenset[str] = ANY
 
 
+def true_logits(outputs: Outputs) -> Float[Array, "n c"]:
+    """Returns the logits of `outputs`, for scores that softmax does not take their level away from.
+
+    Raises:
+        ValueError: They are logarithms of probabilities.
+    """
+    if outputs.logits_are != "logits":
+        raise ValueError(
+            f"This scoring function needs logits, and the outputs have {outputs.logits_are}, which have lost their "
+            "level. Give the logits to Outputs.from_numpy or from_torch, or take a score of the softmax, such as msr."
+        )
+    return outputs.logits
+
+
 def mc_statistics(outputs: Outputs) -> MCStatistics:
     """Returns the Monte Carlo statistics of `outputs`.
 

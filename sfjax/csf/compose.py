@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sfjax.csf.base import CSF, mc_statistics
+from sfjax.csf.base import CSF, mc_statistics, true_logits
 from sfjax.outputs import MCStatistics, Outputs
 
 Rule = Callable[[Float[Array, " c"]], Float[Array, ""]]
@@ -22,15 +22,16 @@ def predict_mc(outputs: Outputs) -> Int[Array, " n"]:
     return jnp.argmax(mc_statistics(outputs).log_mean, axis=-1)
 
 
-def deterministic(rule: Rule, *, probability: Rule | None = None) -> CSF:
+def deterministic(rule: Rule, *, probability: Rule | None = None, of_softmax: bool = True) -> CSF:
     """Returns the CSF that applies `rule` to the pass without dropout.
 
     Args:
         rule: A score of one vector of logits, higher is surer.
         probability: The largest class probability of the same logits, if the score is about that.
+        of_softmax: Whether the rule reads the same from log-probabilities. Where not, outputs of those are refused.
     """
     return CSF(
-        score=lambda outputs: jax.vmap(rule)(outputs.logits),
+        score=lambda outputs: jax.vmap(rule)(outputs.logits if of_softmax else true_logits(outputs)),
         predict=predict_plain,
         probability=None if probability is None else lambda outputs: jax.vmap(probability)(outputs.logits),
         log_probabilities=None if probability is None else lambda outputs: jax.nn.log_softmax(outputs.logits),
