@@ -130,7 +130,7 @@ def _check_logits(array: np.ndarray, field: str) -> None:
             f"{field} must be logits, and all entries are from 0 to 1 and add up to 1 in every row, as softmax's do. "
             "Give what went into the softmax, or say logits_are='probabilities' where that is lost."
         )
-    hopeless = np.isneginf(array).all(-1)
+    hopeless = np.all(np.isneginf(array), axis=-1)
     if hopeless.any():
         place = _first(hopeless)
         raise ValueError(

@@ -1,4 +1,4 @@
-"""From a classifier and images to `Outputs`, with Monte Carlo dropout as one compiled loop over keys.
+"""From a classifier and images to `Outputs`, with Monte Carlo dropout and augmented copies as compiled loops over keys.
 
 Images may be an array, or anything that gives batches by `images[index]` and says its `len`. Where it has a method
 `prefetch`, from the index arrays of all batches to an iterator of batches, it is asked for them ahead, so that decoding
@@ -21,6 +21,7 @@ from sfjax.outputs import Outputs
 from sfjax.passes import MCStatistics, Passes, mc_statistics
 
 Transform = Callable[[Float[Array, "n h w k"], UInt32[Array, " n"]], Float[Array, "n h w k"]]
+Augment = Callable[[Key[Array, ""], Float[Array, "h w k"]], Float[Array, "h w k"]]
 Devices = Sequence[Any]
 """As in `jax.devices()`."""
 
@@ -34,17 +35,19 @@ def run(
     *,
     key: Key[Array, ""],
     num_samples: int = 0,
+    augmentations: int = 0,
+    augmentation: Augment | None = None,
     batch_size: int = 256,
     passes_at_once: int = 10,
     transform: Transform | None = None,
     keep_passes: bool = False,
     devices: Devices | None = None,
 ) -> Outputs:
-    """Returns what the classifier says about the images: logits and features, and the Monte Carlo statistics.
+    """Returns what the classifier says about the images: logits and features, and the statistics over passes.
 
-    Every image's dropout masks come from `key` and the image's id: they are the same for any batch size, order and
-    number of devices. Batch normalization keeps its running statistics throughout. What comes before the first mask is
-    computed once.
+    Every image's dropout masks and augmented copies come from `key`, the pass and the image's id: they are the same for
+    any batch size, order and number of devices. Batch normalization keeps its running statistics throughout. What comes
+    before the first mask is computed once for all dropout passes, and for each augmented copy.
 
     Args:
         classifier: The network.
@@ -52,20 +55,38 @@ def run(
         images: Shape (n, h, w, k); uint8, uint16 (both scaled to [0, 1]) or float in [0, 1].
         labels: True classes, shape (n,), -1 for a class that the network does not know.
         image_ids: One number an image from its content, uint32, shape (n,).
-        key: Draws the dropout masks.
+        key: Draws the dropout masks, and in a stream of its own the augmented copies.
         num_samples: How many dropout passes; 0 leaves `mc` out.
+        augmentations: How many passes over augmented copies, without dropout; 0 leaves `tta` out. Every pass has a copy
+            of its own; the image as it is is among them only by chance.
+        augmentation: `(key, image) -> image` of one float image, in [0, 1] as it is after `transform`. The program is
+            compiled anew for another function, so keep it: two equal `functools.partial` are two functions.
         batch_size: Images at a time; the last batch is padded, so that one compilation serves all. Rounded up to a
             multiple of the number of devices.
-        passes_at_once: Passes computed side by side; bounds memory.
-        transform: Applied to each batch of float images, given with their ids, before the network sees it.
+        passes_at_once: Passes computed side by side; bounds memory. Of augmented copies these are whole passes.
+        transform: Applied to each batch of float images, given with their ids, before augmentation and the network.
         keep_passes: Keep every pass's logits too (`mc_logits`), t times the memory.
         devices: Share each batch between these; None takes all of this process.
 
     Raises:
-        ValueError: There are no images, or images, labels and ids are not equally many, or a number is out of range.
+        ValueError: There are no images, or images, labels and ids are not equally many, or a number is out of range,
+            or there are augmentations and no function that makes them.
     """
+    if augmentations > 0 and augmentation is None:
+        raise ValueError(
+            f"augmentations are passes over copies that `augmentation` makes; got {augmentations} and no function. "
+            "Give one, such as functools.partial(augment, augmentation=Augmentation()) of sfjax.training."
+        )
     return _run(
-        functools.partial(_forward, classifier, num_samples, passes_at_once, keep_passes),
+        functools.partial(
+            _forward,
+            classifier,
+            num_samples,
+            augmentations,
+            augmentation if augmentations > 0 else None,
+            passes_at_once,
+            keep_passes,
+        ),
         variables,
         images,
         labels,
@@ -74,7 +95,12 @@ def run(
         batch_size=batch_size,
         transform=transform,
         devices=devices,
-        counts={"num_samples": (num_samples, 0), "batch_size": (batch_size, 1), "passes_at_once": (passes_at_once, 1)},
+        counts={
+            "num_samples": (num_samples, 0),
+            "augmentations": (augmentations, 0),
+            "batch_size": (batch_size, 1),
+            "passes_at_once": (passes_at_once, 1),
+        },
     )
 
 
@@ -197,7 +223,7 @@ def _run(
             batch = transform(batch, ids)
         parts.append(jax.tree.map(np.asarray, forward(variables, batch, ids, key)))
     said = jax.tree.map(lambda *fields: jnp.asarray(np.concatenate(fields)[:n]), *parts)
-    heads, mc, passes = said
+    heads, mc, passes, tta = said
     return Outputs(
         logits=heads.logits,
         labels=jnp.asarray(labels, jnp.int32),
@@ -208,6 +234,7 @@ def _run(
         mc_logits=passes.logits if passes else None,
         mc_reservation=passes.reservation if passes else None,
         mc_confidence=passes.confidence if passes else None,
+        tta=tta,
     )
 
 
@@ -215,12 +242,15 @@ class _Said(NamedTuple):
     heads: Heads
     mc: MCStatistics | None
     passes: Passes | None
+    tta: MCStatistics | None = None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _forward(
     classifier: Classifier,
     num_samples: int,
+    augmentations: int,
+    augmentation: Augment | None,
     passes_at_once: int,
     keep_passes: bool,
     variables: Variables,
@@ -229,16 +259,25 @@ def _forward(
     key: Array,
 ) -> _Said:
     hidden = classifier.prefix(variables, images)
-    heads = classifier.suffix(variables, hidden, None)
-    if num_samples == 0:
-        return _Said(heads, None, None)
+    said = _Said(classifier.suffix(variables, hidden, None), None, None)
 
-    def one_pass(index: Array) -> Passes:
+    def dropout_pass(index: Array) -> Passes:
         image_keys = key_streams.per_image(jax.random.fold_in(key, index), image_ids)
-        said = classifier.suffix(variables, hidden, image_keys)
-        return Passes(said.logits, said.reservation, said.confidence)
+        return _passes(classifier.suffix(variables, hidden, image_keys))
 
-    return _Said(heads, *mc_statistics(one_pass, num_samples, passes_at_once, keep_passes=keep_passes))
+    if num_samples > 0:
+        mc, passes = mc_statistics(dropout_pass, num_samples, passes_at_once, keep_passes=keep_passes)
+        said = said._replace(mc=mc, passes=passes)
+    if augmentations == 0 or augmentation is None:
+        return said
+    augment, own_key = jax.vmap(augmentation), key_streams.stream(key, "tta")
+
+    def augmented_pass(index: Array) -> Passes:
+        copies = augment(key_streams.per_image(jax.random.fold_in(own_key, index), image_ids), images)
+        return _passes(classifier.suffix(variables, classifier.prefix(variables, copies), None))
+
+    tta, _ = mc_statistics(augmented_pass, augmentations, passes_at_once)
+    return said._replace(tta=tta)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -255,7 +294,7 @@ def _ensemble_forward(
     def of_member(index: Array) -> tuple[Passes, Array]:
         own = jax.tree.map(lambda leaf: leaf[index], variables)
         said = classifier.suffix(own, classifier.prefix(own, images), None)
-        return Passes(said.logits, said.reservation, said.confidence), said.features
+        return _passes(said), said.features
 
     # The members' features are wanted too, so that they are computed here and looked up there.
     said, features = jax.lax.map(of_member, jnp.arange(members, dtype=jnp.int32), batch_size=members_at_once)
@@ -265,3 +304,7 @@ def _ensemble_forward(
     mean = jax.tree.map(lambda field: field.mean(0), said)
     side_by_side = jnp.moveaxis(features, 0, 1).reshape(features.shape[1], -1)
     return _Said(Heads(side_by_side, *mean), mc, passes)
+
+
+def _passes(heads: Heads) -> Passes:
+    return Passes(heads.logits, heads.reservation, heads.confidence)

@@ -38,6 +38,7 @@ class Outputs:
         mc_logits: The passes themselves, kept on request: t times the memory of the logits.
         mc_reservation: The same of the reservation.
         mc_confidence: The same of the confidence.
+        tta: What passes over augmented copies amount to, without dropout, if there were any.
         logits_are: Whether the logits, those of passes too, are a network's, or logarithms of its probabilities, which
             is what is left where the logits were not kept. Those are logits up to a number an image, which scores that
             do not go through the softmax read. Static: part of the tree's structure.
@@ -52,6 +53,7 @@ class Outputs:
     mc_logits: Float[Array, "n t c"] | None = None
     mc_reservation: Float[Array, "n t"] | None = None
     mc_confidence: Float[Array, "n t"] | None = None
+    tta: MCStatistics | None = None
     logits_are: Literal["logits", "log_probabilities"] = dataclasses.field(default="logits", metadata=STATIC)
 
     @classmethod
@@ -104,7 +106,7 @@ class Outputs:
                 f"mc_logits must have the classes of logits: expected {scores.shape[-1]}, found {passes.shape[-1]}. "
                 "Their shape is (n, t, c), passes before classes."
             )
-        fields = {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
+        fields: dict[str, Any] = {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
         return cls(
             **fields,
             mc=of_stored_passes(fields["mc_logits"]) if passes is not None else None,
@@ -218,12 +220,16 @@ def load(path: str | os.PathLike[str]) -> Outputs:
         raise ValueError(f"{path} is no outputs file of this version (schema {SCHEMA}); it holds {sorted(arrays)}.")
     # Files of before a static field came have none, and its default is what they meant.
     static: dict[str, Any] = {name: arrays.pop(name).item() for name in static_fields(Outputs) if name in arrays}
-    fields = {name: jnp.asarray(value) for name, value in arrays.items() if "." not in name}
-    mc = {name.removeprefix("mc."): jnp.asarray(value) for name, value in arrays.items() if name.startswith("mc.")}
+    fields: dict[str, Any] = {name: jnp.asarray(value) for name, value in arrays.items() if "." not in name}
+    for field in ("mc", "tta"):
+        prefix = f"{field}."
+        found = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+        if found:
+            fields[field] = MCStatistics(**{name: jnp.asarray(value) for name, value in found.items()})
     unknown = set(fields) - {field.name for field in dataclasses.fields(Outputs)}  # pyright: ignore[reportArgumentType]
     if unknown:
         raise ValueError(f"{path} holds fields that outputs do not have: {sorted(unknown)}.")
-    return Outputs(**fields, **static, mc=MCStatistics(**mc) if mc else None)
+    return Outputs(**fields, **static)
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

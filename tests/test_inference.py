@@ -1,11 +1,16 @@
+import functools
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sfjax import inference
+from sfjax import inference, keys
 from sfjax.models import small_cnn
 from sfjax.models.confidence_heads import with_confidence, with_reservation
+from sfjax.training import Augmentation, augment
 
 NUM_CLASSES = 3
 
@@ -170,7 +175,132 @@ def test_images_that_prefetch_are_asked_for_all_batches_ahead(network, data):
     assert [index.tolist() for index in source.asked] == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
 
 
-@pytest.mark.parametrize("option", [{"num_samples": -1}, {"batch_size": 0}, {"passes_at_once": 0}])
+NEUTRAL = functools.partial(augment, augmentation=Augmentation(flips="none", max_shift=0.0))
+MOVED = functools.partial(augment, augmentation=Augmentation(flips="all", max_shift=0.2))
+
+
+def flipped(key, image):
+    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+@pytest.mark.parametrize("num_samples", [0, 3])
+def test_copies_like_the_image_say_what_the_pass_without_dropout_says(network, data, num_samples):
+    said = run(network, data, num_samples=num_samples, augmentations=5, augmentation=NEUTRAL, passes_at_once=2)
+    log_p = np.asarray(jax.nn.log_softmax(said.logits))
+    np.testing.assert_allclose(said.tta.log_mean, log_p, atol=1e-5)
+    np.testing.assert_allclose(said.tta.mean_logits, said.logits, atol=1e-5)
+    np.testing.assert_allclose(said.tta.std, 0, atol=1e-6)
+    np.testing.assert_allclose(said.tta.expected_entropy, -(np.exp(log_p) * log_p).sum(1), rtol=1e-4)
+    np.testing.assert_array_equal(said.tta.votes, 5 * (log_p == log_p.max(1, keepdims=True)))
+    assert said.tta.num_samples.tolist() == [5] * 7 and (said.mc is None) == (num_samples == 0)
+
+
+def test_copies_leave_everything_else_as_it_is(network, data):
+    without, said = (
+        run(network, data, num_samples=3),
+        run(network, data, num_samples=3, augmentations=2, augmentation=MOVED),
+    )
+    assert without.tta is None and said.tta is not None
+    assert run(network, data, augmentation=MOVED).tta is None
+    for name in ("logits", "features", "mc"):
+        for a, b in zip(*(jax.tree.leaves(getattr(one, name)) for one in (without, said)), strict=True):
+            np.testing.assert_allclose(b, a, atol=1e-6)
+
+
+def test_copies_depend_on_no_batch_order_or_chunk(network, data):
+    order = np.array([6, 2, 0, 1, 5, 4, 3])
+    asked = functools.partial(run, network, augmentations=5, augmentation=MOVED)
+    whole = asked(data, batch_size=7)
+    parts = asked(data, batch_size=3, passes_at_once=2)
+    shuffled = asked([field[order] for field in data], batch_size=3, passes_at_once=5)
+    assert float(whole.tta.std.max()) > 1e-3
+    for a, b, c in zip(*(jax.tree.leaves(one.tta) for one in (whole, parts, shuffled)), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5)
+        np.testing.assert_allclose(c, np.asarray(a)[order], atol=1e-5)
+
+
+def test_copies_are_those_of_a_loop_by_hand(network, data):
+    images, _, ids = data
+    # A network that left and right are not the same to: some images are flipped in a pass, and others are not.
+    said = run(network, data, augmentations=6, augmentation=flipped, passes_at_once=4, batch_size=3)
+    classifier, variables = network
+    softmax, turned = [], []
+    for number in range(6):
+        image_keys = keys.per_image(
+            jax.random.fold_in(keys.stream(jax.random.key(5), "tta"), number), jnp.asarray(ids, jnp.uint32)
+        )
+        turned.append([bool(jax.random.bernoulli(key)) for key in image_keys])
+        copies = np.where(np.array(turned[-1])[:, None, None, None], images[:, :, ::-1], images)
+        hidden = classifier.prefix(variables, jnp.asarray(copies, jnp.float32) / 255)
+        softmax.append(np.asarray(jax.nn.softmax(classifier.suffix(variables, hidden, None).logits)))
+    turned, softmax = np.array(turned), np.array(softmax)
+    assert 0 < turned.sum() < turned.size and (turned.any(0) & ~turned.all(0)).sum() >= 5
+    assert len(np.unique(turned, axis=0)) > 1 and len(np.unique(turned, axis=1).T) > 1
+    np.testing.assert_allclose(np.exp(said.tta.log_mean), softmax.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(said.tta.std, softmax.std(0), atol=1e-5)
+    mixed = turned.any(0) & ~turned.all(0)
+    assert (np.asarray(said.tta.std).max(1)[mixed] > 1e-4).all()
+
+
+def test_a_copy_is_of_the_transformed_image(network, data):
+    dark = run(
+        network, data, augmentations=2, augmentation=lambda key, image: image + 0.25, transform=lambda x, ids: x * 0
+    )
+    images, labels, ids = data
+    gray = run(network, (np.full(images.shape, 0.25, np.float32), labels, ids))
+    np.testing.assert_allclose(dark.tta.mean_logits, gray.logits, atol=1e-5)
+
+
+def test_copies_have_statistics_of_reservation_and_confidence(data):
+    image = jnp.zeros((16, 16, 1))
+    gambler = with_reservation(small_cnn(num_classes=NUM_CLASSES + 1))
+    sure = with_confidence(small_cnn(num_classes=NUM_CLASSES), widths=(5,))
+    for classifier, name in ((gambler, "reservation"), (sure, "confidence")):
+        variables = classifier.init(jax.random.key(0), image)
+        said = run((classifier, variables), data, augmentations=2, augmentation=NEUTRAL)
+        expected = jax.nn.sigmoid(
+            said.confidence if name == "confidence" else said.reservation - jax.nn.logsumexp(said.logits, axis=-1)
+        )
+        np.testing.assert_allclose(getattr(said.tta, f"{name}_mean"), expected, atol=1e-5)
+        np.testing.assert_allclose(getattr(said.tta, f"{name}_std"), 0, atol=1e-6)
+
+
+DEVICES = """
+import os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import functools
+import jax, jax.numpy as jnp, numpy as np
+from sfjax import inference
+from sfjax.models import small_cnn
+from sfjax.training import Augmentation, augment
+classifier = small_cnn(num_classes=3)
+variables = classifier.init(jax.random.key(0), jnp.zeros((16, 16, 1)))
+rng = np.random.default_rng(0)
+data = rng.random((7, 16, 16, 1), np.float32), np.zeros(7, np.int32), np.arange(7)
+said = [
+    inference.run(classifier, variables, *data, key=jax.random.key(5), augmentations=5, passes_at_once=2, batch_size=5,
+                  augmentation=functools.partial(augment, augmentation=Augmentation()), devices=devices)
+    for devices in (jax.devices()[:1], None)
+]
+assert jax.device_count() == 4 and float(said[0].tta.std.max()) > 1e-3
+for a, b in zip(*map(jax.tree.leaves, said), strict=True):
+    np.testing.assert_allclose(b, a, atol=1e-5)
+"""
+
+
+def test_copies_depend_on_no_number_of_devices():
+    done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_copies_without_a_function_that_makes_them_are_refused(network, data):
+    with pytest.raises(ValueError, match=r"got 4 and no function\. Give one, such as functools\.partial\(augment"):
+        run(network, data, augmentations=4)
+
+
+@pytest.mark.parametrize(
+    "option", [{"num_samples": -1}, {"augmentations": -1}, {"batch_size": 0}, {"passes_at_once": 0}]
+)
 def test_numbers_out_of_range_are_named(network, data, option):
     (name,) = option
     with pytest.raises(ValueError, match=f"{name} must be at least"):

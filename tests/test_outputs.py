@@ -20,7 +20,9 @@ def make(rng: np.random.Generator, n: int = 5, c: int = 3) -> o.Outputs:
         votes=jnp.full((n, c), 2, jnp.int32),
         num_samples=jnp.full((n,), 6, jnp.int32),
     )
-    return o.Outputs(logits=logits, labels=jnp.arange(n, dtype=jnp.int32) % c, features=logits[:, :2], mc=mc)
+    tta = jax.tree.map(lambda field: field + jnp.ones_like(field), mc)
+    labels = jnp.arange(n, dtype=jnp.int32) % c
+    return o.Outputs(logits=logits, labels=labels, features=logits[:, :2], mc=mc, tta=tta)
 
 
 def test_outputs_are_a_pytree_that_every_transformation_may_rebuild(rng):

@@ -77,6 +77,7 @@ class Config:
         pretrained: Weights of the network to begin with: a torchvision or timm file, .safetensors, .pth or .pt.
         seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
+        num_augmentations: Passes over augmented copies of each image, flipped and moved as in training; 0 for none.
         corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
         levels: Which of the five strengths.
         csfs: Names in `sfjax.csf.CSFS` and `FITTED`, or METHOD_CSF for one of any method on another one's network;
@@ -94,7 +95,7 @@ class Config:
         recompute: Keep fewer activations in training and compute them again, for large images.
         checkpoint_steps: Checkpoints after every so many steps besides those after epochs.
         inference_batch_size: Images at a time.
-        passes_at_once: Monte Carlo passes computed side by side; bounds memory.
+        passes_at_once: Monte Carlo passes, or those over copies, computed side by side; bounds memory.
         tensorboard: Write TensorBoard logs too.
         data_seed: Draws phantoms, splits, corruptions and resamples, which all networks share.
     """
@@ -272,6 +273,7 @@ def check(config: Config) -> None:
         ("image_size", config.image_size, MIN_IMAGE_SIZE),
         ("resamples", config.resamples, 100),
         ("num_samples", config.num_samples, 1),
+        ("num_augmentations", config.num_augmentations, 0),
         ("phantom_train", config.phantom_train, 20),
         ("phantom_test", config.phantom_test, 10),
         ("embedded_images", config.embedded_images, 1),

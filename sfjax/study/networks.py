@@ -16,7 +16,7 @@ from sfjax.outputs import Outputs
 from sfjax.study.config import Config, Settings
 from sfjax.study.evaluation import FailureCosts
 from sfjax.study.tasks import TestSet
-from sfjax.training import METHODS, Labelled, initial_variables, with_weights
+from sfjax.training import METHODS, Augmentation, Labelled, augment, initial_variables, with_weights
 from sfjax.training.fit import fit, num_epochs, trained
 from sfjax.training.step import stack
 
@@ -134,23 +134,35 @@ def store_outputs(config: Config, task: Task, method: str, seed: int) -> Iterato
 
 
 def classify(config: Config, task: Task, method: str, variables: Variables, seed: int, test_set: TestSet) -> Outputs:
-    """Returns what a network says about a set; about the training set without Monte Carlo passes."""
+    """Returns what a network says about a set, without passes of any kind about the training set.
+
+    An ensemble's members are its passes, and it sees no augmented copies.
+    """
     classifier, transform = network_of(config, task, method), None
     if test_set.kind == "corruption":
         transform = corruption(config, test_set)
     data, size = _labelled(task, test_set.split), config.inference_batch_size
     if METHODS[method].ensemble:
         return inference.run_ensemble(classifier, variables, *data, batch_size=size, transform=transform)
+    with_passes = test_set.split != "train"
     return inference.run(
         classifier,
         variables,
         *data,
         key=keys.stream(jax.random.key(seed), "mc_dropout"),
-        num_samples=0 if test_set.split == "train" else config.num_samples,
+        num_samples=config.num_samples if with_passes else 0,
+        augmentations=config.num_augmentations if with_passes else 0,
+        augmentation=_augment(task.settings.recipe.augmentation),
         batch_size=size,
         passes_at_once=config.passes_at_once,
         transform=transform,
     )
+
+
+@functools.cache
+def _augment(augmentation: Augmentation) -> inference.Augment:
+    """Returns what augments one image as in training: one function for all sets, for which a program is compiled."""
+    return functools.partial(augment, augmentation=augmentation)
 
 
 def corruption(config: Config, test_set: TestSet) -> inference.Transform:

@@ -24,7 +24,9 @@ def outputs() -> Outputs:
     logits, reservation, confidence = (
         jnp.asarray(rng.normal(size=size) * 3, jnp.float32) for size in ((12, 4), 12, 12)
     )
-    return Outputs(logits=logits, labels=labels, mc=mc, reservation=reservation, confidence=confidence)
+    features = jnp.asarray(rng.normal(size=(12, 5)), jnp.float32)
+    heads = {"reservation": reservation, "confidence": confidence}
+    return Outputs(logits=logits, labels=labels, features=features, mc=mc, tta=mc, **heads)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,3 +130,22 @@ def test_learned_scores_by_hand():
     np.testing.assert_allclose(CSFS["dg_res"].score(outputs), [np.log(2), 50.0], rtol=1e-6)
     np.testing.assert_allclose(CSFS["confidnet"].probability(outputs), [0.5, 1.0], rtol=1e-6)
     assert CSFS["confidnet"].methods == {"confidnet"} and CSFS["dg_mcd_msr"].methods == {"deep_gamblers"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_log_probabilities_give_the_same_score_or_are_refused(name, outputs):
+    probable = dataclasses.replace(
+        outputs,
+        logits=jax.nn.log_softmax(outputs.logits),
+        # The reservation is on the scale of the logits.
+        reservation=outputs.reservation - jax.nn.logsumexp(outputs.logits, axis=-1),
+        logits_are="log_probabilities",
+    )
+    score = CSFS[name].score
+    if name == "energy" or name.endswith("mls"):
+        with pytest.raises(ValueError, match=r"needs true logits.*such as msr"):
+            score(probable)
+        with pytest.raises(ValueError, match="needs true logits"):
+            jax.jit(score)(probable)
+    else:
+        np.testing.assert_allclose(score(probable), score(outputs), rtol=1e-4, atol=1e-5)
