@@ -27,7 +27,7 @@ from experiments.compilation import use_compilation_cache
 from experiments.outcome import write_outcome
 from sfjax import study
 from sfjax.study import PRESETS, Config
-from sfjax.study.scores import ALL_DOMAINS
+from sfjax.study.measures import ALL_DOMAINS
 from sfjax.study.tables import SCALE, number
 from sfjax.training.checkpoints import LONGEST_WAIT, wait_for_all
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from sfjax import keys, report, study, views
 from sfjax.study import Config, Task, TestSet, overviews, storage, tables
+from sfjax.study.measures import RANKED
 from sfjax.study.rankings import Rankings, rankings
-from sfjax.study.scores import RANKED
 from sfjax.study.tasks import displayable
 
 

@@ -11,6 +11,7 @@ from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
 from sfjax.shifts import NUM_LEVELS, SHIFTS
 from sfjax.study.entries import entries
+from sfjax.study.measures import COST_METRICS, METRICS
 from sfjax.training import METHODS, PUBLISHED, Recipe
 from sfjax.training.recipes import check as check_recipe
 
@@ -82,6 +83,8 @@ class Config:
         levels: Which of the five strengths.
         csfs: Names in `sfjax.csf.CSFS` and `FITTED`, or METHOD_CSF for one of any method on another one's network;
             `all` for all that the methods allow, `paper` for those of the paper among them.
+        metrics: Those computed besides accuracy and AURC (`sfjax.study.measures`), none for all: with every score and
+            many resamples, all of them take long.
         calibrate: How scores that have no probability of being right get one from validation images.
         resamples: Of the bootstrap behind every interval; at least as many as the comparison of all CSFs needs.
         cost_matrix: CSV of what a failure costs, true class x predicted class. Every risk then stands in cost too.
@@ -116,6 +119,7 @@ class Config:
     corruptions: tuple[str, ...] = tuple(SHIFTS)
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
     csfs: tuple[str, ...] = ("all",)
+    metrics: tuple[str, ...] = ()
     calibrate: Literal["platt", "isotonic", "none"] = "platt"
     resamples: int = 1400
     cost_matrix: Path | None = None
@@ -252,6 +256,7 @@ def check(config: Config) -> None:
         ("network", (config.network,), MODELS),
         ("methods", config.methods, METHODS),
         ("corruptions", config.corruptions, SHIFTS),
+        ("metrics", config.metrics, METRICS + COST_METRICS),
         ("levels", config.levels, range(1, NUM_LEVELS + 1)),
     ):
         unknown = [value for value in values if value not in allowed]

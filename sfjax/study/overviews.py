@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from sfjax.study.evidence import FEW_DISCORDANT, FEW_FAILURES
+from sfjax.study.measures import ALL_DOMAINS
 from sfjax.study.rankings import Rankings
-from sfjax.study.scores import ALL_DOMAINS
 from sfjax.study.tables import SCALE, TITLES, digits, markdown, number, with_interval
 
 PROMISES: Final = {

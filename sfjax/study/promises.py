@@ -17,7 +17,8 @@ from sfjax.data import patient_groups
 from sfjax.metrics import Estimate
 from sfjax.metrics.guarantees import Guarantee, crc_threshold, ltt_threshold, one_per_patient, sgr_threshold
 from sfjax.study.evaluation import Evaluated, Said, evaluate
-from sfjax.study.scores import ALL_DOMAINS, Plan
+from sfjax.study.measures import ALL_DOMAINS
+from sfjax.study.scores import Plan
 from sfjax.study.tasks import TestSet
 
 CANDIDATES: Final = 50

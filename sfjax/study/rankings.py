@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sfjax import metrics
-from sfjax.study.scores import ALL_DOMAINS
+from sfjax.study.measures import ALL_DOMAINS
 
 VARIANTS: Final = {"task x shift": ("task", "test_set"), "task": ("task",)}
 """What a block is."""

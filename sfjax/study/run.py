@@ -195,6 +195,7 @@ def plan_of(config: Config, task: Task) -> scores.Plan:
         key=keys.stream(jax.random.key(config.data_seed), "bootstrap"),
         costs=task.costs,
         group_columns=config.data.group_columns,
+        only=config.metrics,
     )
 
 

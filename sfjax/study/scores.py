@@ -5,7 +5,7 @@ of the same images. So the difference of any two numbers of a set has an interva
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,35 +18,17 @@ from sfjax.data import patient_groups
 from sfjax.metrics import Estimate
 from sfjax.study.evaluation import Evaluated, FailureCosts, Said, Scorers, evaluate, padded_length, thresholds
 from sfjax.study.evidence import EVENT, FEW_DISCORDANT, FEW_FAILURES, Evidence, baseline, evidence
-from sfjax.study.tasks import TestSet
-
-METRICS: Final = (
-    "accuracy",
-    "balanced_accuracy",
-    "nll",
-    "brier",
-    "ece",
-    "aurc",
-    "eaurc",
-    "augrc",
-    "augrc_balanced",
-    "auroc_f",
-    "ap_error",
-    "fpr_at_95tpr",
-    "silent_failure_rate",
-    "accepted_failure_rate",
+from sfjax.study.measures import (
+    ALL_DOMAINS,
+    ALWAYS,
+    COST_METRICS,
+    METRICS,
+    OF_CLASS_PROBABILITIES,
+    OF_PROBABILITY,
+    RANKED,
+    RATES,
 )
-COST_METRICS: Final = ("mean_cost", "aurc_cost", "augrc_cost", "silent_cost", "accepted_cost", "cost_correlation")
-"""Added where failures have costs."""
-OF_PROBABILITY: Final = frozenset({"ece", "silent_failure_rate", "silent_cost"})
-"""Metrics of a probability of being right: only CSFs that have one have a row."""
-OF_CLASS_PROBABILITIES: Final = frozenset({"nll", "brier"})
-"""Metrics of the probabilities of all classes, likewise."""
-RATES: Final = ("accuracy", "silent_failure_rate", "accepted_failure_rate")
-"""Metrics that are shares of the images on which something happens."""
-RANKED: Final = ("aurc", "augrc", "aurc_cost", "augrc_cost")
-"""Metrics that CSFs are ranked by."""
-ALL_DOMAINS: Final = "all"
+from sfjax.study.tasks import TestSet
 
 
 class Part(NamedTuple):
@@ -85,6 +67,7 @@ class Plan(NamedTuple):
         key: Its key, the same for all test sets of a task.
         costs: What failures cost; None where each costs 1.
         group_columns: Columns of the images' table whose values are reported apart.
+        only: Metrics besides accuracy and AURC; empty is all.
     """
 
     seeds: Sequence[int]
@@ -93,6 +76,7 @@ class Plan(NamedTuple):
     key: Array
     costs: FailureCosts | None = None
     group_columns: Sequence[str] = ()
+    only: Sequence[str] = ()
 
     @property
     def csfs(self) -> tuple[str, ...]:
@@ -102,7 +86,8 @@ class Plan(NamedTuple):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics, in the order of tables."""
-        return METRICS + (() if self.costs is None else COST_METRICS)
+        known = METRICS + (() if self.costs is None else COST_METRICS)
+        return tuple(name for name in known if not self.only or name in (*ALWAYS, *self.only))
 
 
 def score_test_sets(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sfjax.metrics import METRICS, UNDEFINED_ALLOWED
 from sfjax.study.evidence import FEW_DISCORDANT, FEW_FAILURES
-from sfjax.study.scores import ALL_DOMAINS
+from sfjax.study.measures import ALL_DOMAINS
 
 SCALE: Final = {
     **dict.fromkeys(("aurc", "eaurc", "augrc", "augrc_balanced", "aurc_cost", "augrc_cost"), 1000.0),
