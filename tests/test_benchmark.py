@@ -55,12 +55,14 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     ]
     pd.testing.assert_frame_equal(pd.read_parquet(undisturbed / "results.parquet"), results, check_dtype=False)
     assert set(results["kind"]) == {"iid", "corruption", "acquisition", "manifestation"}
-    silent = results[results["metric"] == "silent_failure_rate"]
-    assert set(silent["csf"]) == {"msr", "mcd_msr"}  # the others have no probability, and no row
+    csfs = {"msr", "energy", "mcd_msr", "mcd_mi", "mahalanobis"}
+    # Every score has a probability of being right, from validation where it has none of its own; some have classes'.
+    rows = {metric: set(some["csf"]) for metric, some in results.groupby("metric")}
+    assert rows["silent_failure_rate"] == rows["aurc"] == csfs and rows["nll"] == {"msr", "mcd_msr"}
     defined = results.dropna(subset=["value", "low"])
     assert (defined["low"] <= defined["value"] + 1e-6).mean() > 0.99
     comparisons = pd.read_csv(undisturbed / "comparisons.csv")
-    assert set(comparisons["csf"]) == {"energy", "mcd_msr", "mcd_mi"} and set(comparisons["baseline"]) == {"msr"}
+    assert set(comparisons["csf"]) == csfs - {"msr"} and set(comparisons["baseline"]) == {"msr"}
     guarantees = pd.read_csv(undisturbed / "guarantees.csv")
     summary = pd.read_csv(undisturbed / "summary.csv")
     assert set(guarantees["kind"]) == {"sgr", "ltt", "crc"} and set(guarantees["test_set"]) == set(summary["test_set"])
@@ -170,6 +172,8 @@ def test_without_a_preset_it_is_quick():
         (["tiny", "--csfs", "msr", "dg_res"], "Add one to methods"),
         (["tiny", "--methods", "confidnet", "--csfs", "confidnet_dg_res"], "dg_res reads what"),
         (["tiny", "--csfs", "all", "cross_entropy_msr"], "got msr and cross_entropy_msr"),
+        (["tiny", "--metrics", "f1"], "metrics must be among accuracy, balanced_accuracy"),
+        (["tiny", "--csfs", "tta_msr"], "Ask for some: num_augmentations"),
         (["tiny", "--methods", "bagging"], "methods must be among cross_entropy, confidnet"),
         (["tiny", "--methods", "deep_gamblers", "--rewards", "10", "--csfs", "all"], "at most the 2 classes"),
         (["tiny", "--accumulate", "3"], "batch_size must be a multiple of accumulate; got 32 and 3"),
@@ -215,25 +219,17 @@ def test_a_task_of_the_paper_can_be_changed():
 
 def test_every_methods_networks_stand_side_by_side(tmp_path):
     out = tmp_path / "run"
-    csfs = ["msr", "confidnet", "dg_res", "ensemble_msr", "deep_gamblers_msr"]
+    csfs = ["msr", "confidnet", "dg_res", "ensemble_msr", "deep_gamblers_msr", "tta_msr", "ensemble_vim", "sirc_plus"]
     command = ["tiny", "--methods", "confidnet", "deep_gamblers", "ensemble", "--members", "2", "--csfs", *csfs]
-    command += [
-        "--gambler-epochs",
-        "1",
-        "--rewards",
-        "1.25",
-        "1.75",
-        "--confidence-epochs",
-        "1",
-        "--fine-tuning-epochs",
-        "1",
-    ]
+    command += ["--gambler-epochs", "1", "--rewards", "1.25", "1.75", "--confidence-epochs", "1"]
+    command += ["--fine-tuning-epochs", "1", "--num-augmentations", "2", "--metrics", "nll", "silent_failure_rate"]
     assert benchmark.main([*command, "--out", str(out), "--corruptions", "--no-report-images"]) == 0
     results = pd.read_csv(out / "results.csv")
     methods = dict(results[["csf", "method"]].drop_duplicates().itertuples(index=False))
     assert methods == {
         **{"msr": "confidnet", "confidnet": "confidnet", "dg_res": "deep_gamblers"},
-        **{"ensemble_msr": "ensemble", "deep_gamblers_msr": "deep_gamblers"},
+        **{"ensemble_msr": "ensemble", "deep_gamblers_msr": "deep_gamblers", "tta_msr": "confidnet"},
+        **{"ensemble_vim": "ensemble", "sirc_plus": "confidnet"},
     }
     compared = pd.read_csv(out / "comparisons.csv").query("metric == 'aurc' and domain == 'all'")
     assert set(compared["csf"]) == set(csfs) - {"msr"}  # paired, across networks

@@ -104,6 +104,12 @@ def test_an_unknown_class_is_a_failure_whatever_is_predicted(table):
     assert np.isnan(values["auroc_f"])
 
 
+def test_metrics_that_are_asked_for_stand_beside_accuracy_and_aurc(table):
+    test_set, outputs = TestSet("iid_test", "iid_test", "none", "iid"), make(4)
+    found = scores.score_test_sets([test_set], [[outputs]], [outputs], table, plan(only=("ece",)))
+    assert set(found.results["metric"]) == {"accuracy", "ece", "aurc"}
+
+
 def test_levels_of_a_corruption_share_their_resamples(table):
     sets = [TestSet(f"elastic-{level}", "iid_test", "elastic", "corruption", level) for level in (1, 2)]
     outputs = make(5)
