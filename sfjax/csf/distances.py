@@ -289,7 +289,7 @@ def trust_score(
     if not 0 <= left_out < 1 or k < 1:
         raise ValueError(f"left_out must be in [0, 1) and k at least 1; got {left_out} and {k}.")
     training = every_class(train, "trust_score")
-    kept = np.concatenate([_dense(training, c, left_out, k) for c in training.classes])
+    kept = np.concatenate([_dense(training, int(c), left_out, k) for c in training.classes])
     center = training.features.mean(0)
     features = training.features[kept] - center
     parts = (center, features, np.square(features).sum(-1), training.labels[kept])
