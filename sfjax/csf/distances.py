@@ -235,8 +235,8 @@ def nnguide(train: Outputs, *, head: Head | None = None, validation: Outputs | N
     del head, validation
     if k < 1:
         raise ValueError(f"k must be at least 1; got {k}.")
-    training_of(train, "nnguide")
-    bank = unit(features_of(train)) * jax.nn.logsumexp(true_logits(train), axis=-1)[:, None]
+    energy = jax.nn.logsumexp(true_logits(train), axis=-1)[np.asarray(train.labels) >= 0]
+    bank = unit(jnp.asarray(training_of(train, "nnguide").features)) * energy[:, None]
     counted = jnp.arange(min(k, len(bank)), dtype=jnp.int32)
     return fitted(_guided_energy, Neighbors(bank, counted), width=len(bank), needs_true_logits=True)
 
