@@ -28,9 +28,9 @@ OF_TRUE_LOGITS = {"mls", "energy", "mcd_mls", "tta_mls", "ensemble_mls", "vim", 
 EXACT = ("msr", "pe", "margin", "mls", "energy", "gini", "gen", "dg_res", "dg_msr", "dg_mcd_msr", "dg_mcd_ee")
 RESOLUTION = {
     **dict.fromkeys(EXACT, "exact"),
-    **{f"{of}_{name}": "exact" for of in ("mcd", "tta", "ensemble") for name in ("msr", "pe", "ee", "sv", "mls")},
-    **{f"{of}_mi": "exact" for of in ("mcd", "tta", "ensemble")},
-    **{f"{of}_waic": "bounded" for of in ("mcd", "tta", "ensemble")},
+    **{f"{of}_{name}": "exact" for of in ("mcd", "tta", "ensemble") for name in ("msr", "pe", "ee", "mi", "mls")},
+    # Squares of differences of small probabilities underflow.
+    **{f"{of}_{name}": "bounded" for of in ("mcd", "tta", "ensemble") for name in ("sv", "waic")},
     **{f"{of}_vr": "discrete" for of in ("mcd", "tta", "ensemble")},
     "gradnorm": "bounded",
     **dict.fromkeys(("confidnet", "devries", "mcd_confidnet", "mcd_confidnet_waic"), "elsewhere"),
@@ -53,9 +53,8 @@ def functions(name: str):
     return [f for f in (csf.score, csf.predict, csf.probability, csf.log_probabilities) if f is not None]
 
 
-def close(name: str, values, expected, *, rtol: float = 2e-5):
-    """Rounding of sums whose order depends on how many images are side by side, relative to the scores' size."""
-    del name
+def close(values, expected, *, rtol: float = 2e-5):
+    """But for rounding in sums, whose order depends on how many images are side by side."""
     expected = np.asarray(expected)
     np.testing.assert_allclose(values, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
@@ -70,13 +69,15 @@ def test_scores_follow_the_images_and_are_finite(name, outputs):
     for function in functions(name):
         values = np.asarray(function(outputs))
         assert len(values) == N and np.isfinite(values).all()
-        close(name, function(take(outputs, order)), values[order])
+        close(function(take(outputs, order)), values[order])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_jit_equals_eager(name, outputs):
-    for function in functions(name):
-        close(name, jax.jit(function)(outputs), function(outputs))
+    csf = fit(name)
+    for function in (csf.score, csf.probability):
+        if function is not None:
+            close(jax.jit(function)(outputs), function(outputs))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,23 +124,26 @@ MARGINS = (17.0, 20.0, 30.0, 50.0, 80.0)
 
 
 def sure(outputs: Outputs) -> Outputs:
-    """Returns images of ever larger margins and, but for the logits, equal fields; their passes disagree a little."""
-    m = np.array(MARGINS)
+    """Returns images of ever larger margins and, but for the logits, equal fields; their passes disagree a little.
+
+    As many as other tests have, so that nothing is compiled for them.
+    """
+    m = np.resize(MARGINS, N)
     logits = np.stack([m, 0 * m, 0 * m - 1, 0 * m - 2], axis=-1)
     passes = logits[:, None] + np.array([0.0, 2])[:, None] * np.eye(worlds.C)[0]
     mc = of_stored_passes(jnp.asarray(passes, jnp.float32))
     of_passes = {
-        field: jnp.repeat(getattr(outputs.mc, field)[:1], len(m)) for field in ("confidence_mean", "confidence_std")
+        field: jnp.repeat(getattr(outputs.mc, field)[:1], N) for field in ("confidence_mean", "confidence_std")
     }
     mc = dataclasses.replace(mc, **of_passes)
-    made = take(outputs, np.zeros(len(m), int))
+    made = take(outputs, np.zeros(N, int))
     return dataclasses.replace(made, logits=jnp.asarray(logits, jnp.float32), mc=mc, tta=mc)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_confident_images_are_told_apart_as_declared(name, outputs):
     assert len(np.unique(np.asarray(jax.nn.softmax(sure(outputs).logits)).max(-1))) == 1  # the reason for log domains
-    score = np.asarray(fit(name).score(sure(outputs)))
+    score = np.asarray(fit(name).score(sure(outputs)))[: len(MARGINS)]
     declared = RESOLUTION[name]
     if declared == "exact":
         assert (np.diff(score) > 0).all()
@@ -158,14 +162,15 @@ def test_a_score_does_not_depend_on_how_many_images_are_scored_together(name, ou
     # 1025 are one more than are taken at once.
     many = take(outputs, np.arange(1025) % N)
     score = np.asarray(fit(name).score(outputs))
-    close(name, fit(name).score(many), score[np.arange(1025) % N])
-    close(name, fit(name).score(take(outputs, slice(3, 4))), score[3:4], rtol=1e-4)
+    together = jax.jit(fit(name).score)
+    close(together(many), score[np.arange(1025) % N])
+    close(together(take(outputs, slice(3, 4))), score[3:4], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_classes_do(name):
-    score = np.asarray(fit(name, c=2, n=100).score(sample(8, 30, c=2)))
-    assert np.isfinite(score).all() and np.ptp(score) > 0
+    score = np.asarray(jax.jit(fit(name, c=2, n=100).score)(sample(8, 30, c=2)))
+    assert np.isfinite(score).all() and (np.ptp(score) > 0 or RESOLUTION[name] == "discrete")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,7 +178,7 @@ def test_1139_classes_do(name):
     c = 1139
     outputs = sample(8, 30, c=c, d=4)
     csf = fit(name, c=c, d=4, n=2 * c)
-    score, predicted = np.asarray(csf.score(outputs)), np.asarray(csf.predict(outputs))
+    score, predicted = np.asarray(jax.jit(csf.score)(outputs)), np.asarray(csf.predict(outputs))
     assert np.isfinite(score).all() and np.ptp(score) > 0 and (predicted < c).all() and predicted.max() >= 256
 
 
@@ -186,7 +191,7 @@ def test_probabilities_serve_where_no_true_logits_are_needed(name, outputs):
             fit(name).score(probabilities)
         return
     csf = fit(name)
-    close(name, csf.score(probabilities), csf.score(kept), rtol=1e-4)
+    close(csf.score(probabilities), csf.score(kept), rtol=1e-4)
     np.testing.assert_array_equal(csf.predict(probabilities), csf.predict(kept))
 
 
@@ -198,7 +203,7 @@ def test_a_score_can_be_fitted_with_probabilities_where_no_true_logits_are_neede
             FITTED[name](train, head=worlds.head(), validation=validation)
         return
     csf = FITTED[name](train, head=worlds.head(), validation=validation)
-    close(name, csf.score(outputs), fit(name).score(outputs), rtol=1e-3)
+    close(csf.score(outputs), fit(name).score(outputs), rtol=1e-3)
 
 
 OF_FITTED_RULES = ("mahalanobis", "relative_mahalanobis", "knn", "trust_score", "vim", "residual", "fdbd", "nci")
