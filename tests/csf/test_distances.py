@@ -1,4 +1,4 @@
-"""Scores of distances to training features: slow definitions, scikit-learn, edges, and the cases that they exist for."""
+"""Scores of distances to training features: slow definitions, scikit-learn, edges, and their cases."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from sfjax.outputs import concatenate
 
 TRAIN, TEST = plain(0, 120), plain(1, 40)
 X, Y, Z = float64(TRAIN.features), np.asarray(TRAIN.labels), float64(TEST.features)
-MEANS = np.stack([X[Y == c].mean(0) for c in range(worlds.C)])
+MEANS = np.stack([X[c == Y].mean(0) for c in range(worlds.C)])
 
 
 def squares(at, means, covariance):
@@ -183,7 +183,7 @@ def test_trust_score_is_the_log_ratio_of_distances_to_another_and_the_predicted_
 def test_trust_score_leaves_out_each_classes_images_in_thin_places():
     kept = []
     for c in range(worlds.C):
-        rows = np.flatnonzero(Y == c)
+        rows = np.flatnonzero(c == Y)
         among = np.sort(np.linalg.norm(X[rows][:, None] - X[rows], axis=-1), axis=-1)
         kept += list(rows[np.argsort(among[:, 3])[: len(rows) - int(0.25 * len(rows))]])
     score = np.asarray(FITTED["trust_score"](TRAIN, left_out=0.25, k=3).score(TEST))
@@ -211,7 +211,7 @@ def test_trust_score_on_a_training_image_is_large_and_finite():
 
 def test_she_is_the_inner_product_with_the_mean_of_what_the_predicted_class_gets_right():
     right = np.asarray(TRAIN.logits).argmax(-1) == Y
-    patterns = np.stack([X[right & (Y == c)].mean(0) for c in range(worlds.C)])
+    patterns = np.stack([X[right & (c == Y)].mean(0) for c in range(worlds.C)])
     predicted = np.asarray(TEST.logits).argmax(-1)
     expected = (patterns[predicted] * Z).sum(-1)
     np.testing.assert_allclose(FITTED["she"](TRAIN).score(TEST), expected, rtol=1e-5)

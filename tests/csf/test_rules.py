@@ -41,8 +41,10 @@ SLOW = {
     "msr": np.log(LARGEST_FIRST[:, 0]) - np.log(REST),
     "pe": -np.log(-(P * np.log(P)).sum(-1)),
     "margin": -np.log(LARGEST_FIRST[:, 1] + REST),
-    "gini": np.log((P**2).sum(-1) / (LARGEST_FIRST[:, 0] * REST + (LARGEST_FIRST * (1 - LARGEST_FIRST))[:, 1:].sum(-1))),
-    "gen": -(P**0.1 * np.where(P == P.max(-1, keepdims=True), REST[:, None], 1 - P) ** 0.1).sum(-1),
+    "gini": np.log(
+        (P**2).sum(-1) / (LARGEST_FIRST[:, 0] * REST + (LARGEST_FIRST * (1 - LARGEST_FIRST))[:, 1:].sum(-1))
+    ),
+    "gen": -(P**0.1 * np.where(P.max(-1, keepdims=True) == P, REST[:, None], 1 - P) ** 0.1).sum(-1),
     "mls": DRAWN.max(-1),
     "energy": np.log(np.exp(np.float64(DRAWN)).sum(-1)),
 }
@@ -107,7 +109,9 @@ def test_a_small_gamma_sees_how_many_small_probabilities_there_are():
     narrow = np.log(np.array([0.9, 0.1 - 8e-9, *[1e-9] * 8]))
     spread = np.log(np.array([0.89, *[0.11 / 9] * 9]))
     gen = np.asarray(CSFS["gen"].score(of([narrow, spread])))
-    at_one = np.asarray(jax.vmap(lambda z: rules.negative_generalized_entropy(z, gamma=1.0))(jnp.stack([narrow, spread])))
+    at_one = np.asarray(
+        jax.vmap(lambda z: rules.negative_generalized_entropy(z, gamma=1.0))(jnp.stack([narrow, spread]))
+    )
     assert gen[0] / gen[1] < 0.5 and at_one[0] / at_one[1] > 0.85
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from sfjax.csf import CSF, CSFS, FITTED
 from sfjax.outputs import Head, Outputs
-from sfjax.passes import MCStatistics, Passes, mc_statistics, of_stored_passes
+from sfjax.passes import MCStatistics, Passes, mc_statistics
 
 C, D, T = 4, 6, 5
 CLUSTERS, WIDTH = 3, 8
@@ -27,9 +27,7 @@ def passes(logits: Any, seed: int, n: int) -> tuple[MCStatistics, Passes]:
     rng = np.random.default_rng(seed)
     noise = jnp.asarray(rng.normal(size=(T, n, logits.shape[-1])), jnp.float32)
     reservation, confidence = (jnp.asarray(rng.normal(size=(T, n)), jnp.float32) for _ in range(2))
-    mc, kept = mc_statistics(
-        lambda t: Passes(logits + noise[t], reservation[t], confidence[t]), T, 3, keep_passes=True
-    )
+    mc, kept = mc_statistics(lambda t: Passes(logits + noise[t], reservation[t], confidence[t]), T, 3, keep_passes=True)
     assert kept is not None
     return mc, kept
 
@@ -144,5 +142,3 @@ def softmax64(logits: Any) -> np.ndarray:
     z = float64(logits)
     p = np.exp(z - z.max(-1, keepdims=True))
     return p / p.sum(-1, keepdims=True)
-
-
