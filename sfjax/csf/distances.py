@@ -83,8 +83,9 @@ def gaussians(deviations: np.ndarray, center: np.ndarray, means: np.ndarray, nam
 def least_distance(learned: Gaussians, features: Float[Array, " d"]) -> Float[Array, ""]:
     """Returns the squared Mahalanobis distance to the nearest mean."""
     at = (features - learned.center) @ learned.whiten
-    squares = at @ at - 2 * (learned.means @ at) + jnp.square(learned.means).sum(-1)
-    return jnp.maximum(squares.min(), 0)
+    nearest = jnp.argmin(jnp.square(learned.means).sum(-1) - 2 * (learned.means @ at))
+    # From the difference: squares of means far apart cancel, and what is left is their rounding.
+    return jnp.square(at - learned.means[nearest]).sum()
 
 
 def _minus_distance(learned: Gaussians, logits: Array, features: Array) -> Array:
