@@ -15,6 +15,15 @@ from sfjax.passes import Passes, mc_statistics, of_stored_passes
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "csf.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def golden_outputs() -> Outputs:
+    logits = jnp.asarray(np.array(GOLDEN["logits"]), jnp.float32)  # images, classes, passes
+    confidence = np.array(GOLDEN["confidences"])
+    logit = jnp.asarray(np.log(confidence / (1 - confidence)), jnp.float32)
+    mc, _ = mc_statistics(lambda t: Passes(logits[:, :, t], confidence=logit[:, t]), 5, 2)
+    return Outputs(logits=logits[:, :, 0], labels=jnp.zeros(4, jnp.int32), mc=mc)
+
+
 def negative(score):
     return -np.asarray(score)
 
@@ -33,13 +42,8 @@ def negative(score):
         ("confidnet_waic", "ext_waic", np.asarray),
     ],
 )
-def test_golden_scores_of_dropout_passes(name, golden, to_golden):
-    logits = jnp.asarray(np.array(GOLDEN["logits"]), jnp.float32)  # images, classes, passes
-    confidence = np.array(GOLDEN["confidences"])
-    logit = jnp.asarray(np.log(confidence / (1 - confidence)), jnp.float32)
-    mc, _ = mc_statistics(lambda t: Passes(logits[:, :, t], confidence=logit[:, t]), 5, 2)
-    outputs = Outputs(logits=logits[:, :, 0], labels=jnp.zeros(4, jnp.int32), mc=mc)
-    score = CSFS[f"mcd_{name}"].score(outputs)
+def test_golden_scores_of_dropout_passes(name, golden, to_golden, golden_outputs):
+    score = CSFS[f"mcd_{name}"].score(golden_outputs)
     np.testing.assert_allclose(to_golden(score), GOLDEN["expected"][golden], atol=GOLDEN["tolerance"])
 
 
@@ -48,12 +52,12 @@ def entropy(p):
 
 
 def test_scores_of_passes_are_their_definitions_in_float64():
-    outputs = sample(11, 30)
+    outputs = sample(7, 12)
     z = np.float64(outputs.mc_logits)
     p = softmax64(z)
     mean = p.mean(1)
     top = mean.argmax(-1)
-    images = np.arange(30)
+    images = np.arange(12)
     votes = (z.argmax(-1)[:, :, None] == np.arange(4)).mean(1)
     expected = {
         "msr": np.log(mean.max(-1) / (1 - mean.max(-1))),
@@ -76,7 +80,7 @@ def test_scores_of_passes_are_their_definitions_in_float64():
 
 
 def test_scores_over_augmented_copies_read_those_passes_and_no_others():
-    outputs = sample(12, 20)
+    outputs = sample(7, 12)
     as_dropout = Outputs(logits=outputs.logits, labels=outputs.labels, mc=outputs.tta)
     for name in ("msr", "pe", "ee", "mi", "sv", "waic", "mls", "vr"):
         score = np.asarray(CSFS[f"tta_{name}"].score(outputs))
