@@ -137,7 +137,7 @@ def temperature(csf: CSF, validation: Outputs) -> CSF:
         validation: What the same network says of validation images.
 
     Raises:
-        ValueError: The CSF has no class probabilities, or there are no validation images.
+        ValueError: The CSF has no class probabilities, or there are no validation images of known class.
 
     References:
         Guo et al., On calibration of modern neural networks, ICML 2017.
@@ -146,6 +146,8 @@ def temperature(csf: CSF, validation: Outputs) -> CSF:
     if of_classes is None:
         raise ValueError("A temperature is of class probabilities, and this score has none. Take platt or isotonic.")
     _scored(csf, validation)
+    if not bool((validation.labels >= 0).any()):
+        raise ValueError("A temperature is learned from validation images of known class, and there are none.")
     factor = 1 / best_temperature(of_classes(validation), validation.labels)
 
     def log_probabilities(outputs: Outputs) -> Float[Array, "n c"]:

@@ -83,8 +83,9 @@ def gaussians(deviations: np.ndarray, center: np.ndarray, means: np.ndarray, nam
 def least_distance(learned: Gaussians, features: Float[Array, " d"]) -> Float[Array, ""]:
     """Returns the squared Mahalanobis distance to the nearest mean."""
     at = (features - learned.center) @ learned.whiten
-    squares = at @ at - 2 * (learned.means @ at) + jnp.square(learned.means).sum(-1)
-    return jnp.maximum(squares.min(), 0)
+    nearest = jnp.argmin(jnp.square(learned.means).sum(-1) - 2 * (learned.means @ at))
+    # From the difference: squares of means far apart cancel, and what is left is their rounding.
+    return jnp.square(at - learned.means[nearest]).sum()
 
 
 def _minus_distance(learned: Gaussians, logits: Array, features: Array) -> Array:
@@ -235,8 +236,8 @@ def nnguide(train: Outputs, *, head: Head | None = None, validation: Outputs | N
     del head, validation
     if k < 1:
         raise ValueError(f"k must be at least 1; got {k}.")
-    training_of(train, "nnguide")
-    bank = unit(features_of(train)) * jax.nn.logsumexp(true_logits(train), axis=-1)[:, None]
+    energy = jax.nn.logsumexp(true_logits(train), axis=-1)[np.asarray(train.labels) >= 0]
+    bank = unit(jnp.asarray(training_of(train, "nnguide").features)) * energy[:, None]
     counted = jnp.arange(min(k, len(bank)), dtype=jnp.int32)
     return fitted(_guided_energy, Neighbors(bank, counted), width=len(bank), needs_true_logits=True)
 
@@ -289,7 +290,7 @@ def trust_score(
     if not 0 <= left_out < 1 or k < 1:
         raise ValueError(f"left_out must be in [0, 1) and k at least 1; got {left_out} and {k}.")
     training = every_class(train, "trust_score")
-    kept = np.concatenate([_dense(training, c, left_out, k) for c in training.classes])
+    kept = np.concatenate([_dense(training, int(c), left_out, k) for c in training.classes])
     center = training.features.mean(0)
     features = training.features[kept] - center
     parts = (center, features, np.square(features).sum(-1), training.labels[kept])

@@ -87,12 +87,18 @@ def temperature_msr(
 
 
 def normalized_maximum(logits: Float[Array, " c"], *, p: int) -> Float[Array, ""]:
-    """Returns the largest centered logit over the centered logits' p-norm; p = 0 leaves the norm out."""
-    centered = logits - logits.mean()
+    """Returns the largest centered logit over the centered logits' p-norm; p = 0 leaves the norm out.
+
+    Equal logits have 0. A class of logit -inf, which the network rules out, is as if it were not there.
+    """
+    there = jnp.isfinite(logits)
+    mean = jnp.where(there, logits, 0).sum() / there.sum(dtype=logits.dtype)
+    centered = jnp.where(there, logits - mean, 0)
     if p == 0:
         return centered.max()
-    largest = jnp.maximum(jnp.abs(centered).max(), jnp.finfo(logits.dtype).tiny)
-    return centered.max() / (largest * (jnp.abs(centered / largest) ** p).sum() ** (1 / p))
+    scaled = centered / jnp.maximum(jnp.abs(centered).max(), jnp.finfo(logits.dtype).tiny)
+    # The largest is 1, unless all are 0.
+    return scaled.max() / jnp.maximum((jnp.abs(scaled) ** p).sum(), 1) ** (1 / p)
 
 
 def maxlogit_pnorm(
