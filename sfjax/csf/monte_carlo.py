@@ -50,7 +50,7 @@ def agreement(mc: MCStatistics) -> Float[Array, " n"]:
     References:
         Freeman, Elementary applied statistics, 1965; Gal, Uncertainty in deep learning, 2016.
     """
-    return mc.votes.max(-1) / mc.num_samples.astype(mc.std.dtype)
+    return mc.votes.max(-1).astype(mc.std.dtype) / mc.num_samples.astype(mc.std.dtype)
 
 
 def most_voted(mc: MCStatistics) -> Int[Array, " n"]:
