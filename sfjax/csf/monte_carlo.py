@@ -50,7 +50,8 @@ def agreement(mc: MCStatistics) -> Float[Array, " n"]:
     References:
         Freeman, Elementary applied statistics, 1965; Gal, Uncertainty in deep learning, 2016.
     """
-    return mc.votes.max(-1).astype(mc.std.dtype) / mc.num_samples.astype(mc.std.dtype)
+    votes, passes = (count.astype(mc.std.dtype) for count in (mc.votes, mc.num_samples))
+    return votes.max(-1) / passes
 
 
 def most_voted(mc: MCStatistics) -> Int[Array, " n"]:
