@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +38,11 @@ class Options:
         classes: Of all but the second measurement of `mahalanobis`.
         many_classes: Of that one.
         k: The neighbor that `knn` goes by.
+        parts: Which tables.
         names: Which of the fitted scores are in the last table.
         repeats: Of every measurement but the last table's; sides take turns.
         fitted_repeats: Of the last table's.
+        processor_time: Count processor time, of all threads, instead of the clock's: for a busy machine and one core.
     """
 
     images: int = 100_000
@@ -50,21 +52,39 @@ class Options:
     classes: int = 10
     many_classes: int = 1000
     k: int = 50
+    parts: tuple[Literal["unfitted", "knn", "mahalanobis", "fitted"], ...] = (
+        "unfitted",
+        "knn",
+        "mahalanobis",
+        "fitted",
+    )
     names: tuple[str, ...] = tuple(FITTED)
     repeats: int = 3
     fitted_repeats: int = 1
+    processor_time: bool = False
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What is counted."""
+        return time.process_time if self.processor_time else time.perf_counter
 
 
 def measure(options: Options) -> None:
     """Prints the tables."""
     versions = f"numpy {np.__version__}, scikit-learn {machine.version('scikit-learn')}, "
     print(f"{versions}{machine.describe(None).split(' torch')[0]}")
-    print(unfitted_tables(options), flush=True)
+    if options.processor_time:
+        print("Times are processor time.")
+    if "unfitted" in options.parts:
+        print(unfitted_tables(options), flush=True)
     train, test, validation, head = draw(options, options.classes)
-    print(knn_table(train, test, options), flush=True)
-    print(mahalanobis_table(train, test, options), flush=True)
-    print(mahalanobis_table(*draw(options, options.many_classes)[:2], options), flush=True)
-    print(fitted_table(train, test, validation, head, options), flush=True)
+    if "knn" in options.parts:
+        print(knn_table(train, test, options), flush=True)
+    if "mahalanobis" in options.parts:
+        print(mahalanobis_table(train, test, options), flush=True)
+        print(mahalanobis_table(*draw(options, options.many_classes)[:2], options), flush=True)
+    if "fitted" in options.parts:
+        print(fitted_table(train, test, validation, head, options), flush=True)
 
 
 def draw(options: Options, classes: int) -> tuple[Outputs, Outputs, Outputs, Head]:
@@ -156,13 +176,13 @@ def unfitted_tables(options: Options) -> str:
     moved = sum(array.nbytes for array in arrays.values())
     block = np.ones(2**26, np.float32)
     target = np.empty_like(block)
-    copied = interleaved({"": lambda: np.copyto(target, block)}, 5)[""]
+    copied = interleaved({"": lambda: np.copyto(target, block)}, 5, clock=options.clock)[""]
     bandwidth = 2 * block.nbytes / statistics.median(copied)
     sides = {
         f"sfjax, all {len(names)} in one call": lambda: compiled(outputs),
         f"NumPy and SciPy, {len(PLAIN)} of them": lambda: [plain.score(arrays) for plain in PLAIN.values()],
     }
-    measured = interleaved(sides, max(options.repeats, 5))
+    measured = interleaved(sides, max(options.repeats, 5), clock=options.clock)
     counts = dict(zip(sides, (len(names), len(PLAIN)), strict=True))
     columns = {
         "ms a score": lambda side, seconds: f"{1e3 * seconds / counts[side]:.3g}",
@@ -178,7 +198,7 @@ def unfitted_tables(options: Options) -> str:
         pair: dict[str, Callable[[], object]] = {"ours": lambda alone=alone: alone(outputs)}
         if name in PLAIN:
             pair["plain"] = lambda name=name: PLAIN[name].score(arrays)
-        took = interleaved(pair, max(options.repeats, 5))
+        took = interleaved(pair, max(options.repeats, 5), clock=options.clock)
         ratio = statistics.median(took["plain"]) / statistics.median(took["ours"]) if name in PLAIN else None
         rows.append(
             [name, *(_spread(took.get(side), 1e3) for side in ("ours", "plain")), f"{ratio:.2f}" if ratio else ""]
@@ -191,18 +211,20 @@ def knn_table(train: Outputs, test: Outputs, options: Options) -> str:
     bank, queries = (_normalized(np.asarray(outputs.features)) for outputs in (train, test))
     search = NearestNeighbors(n_neighbors=min(options.k, len(bank)), algorithm="brute").fit(bank)
     csf = FITTED["knn"](train, k=options.k)
-    sides = {
-        "sfjax": lambda: csf.score(test),
-        "scikit-learn, brute": lambda: search.kneighbors(queries)[0],
-    }
     reset_peak()
-    ours = -np.asarray(sides["sfjax"]())
+    ours = -np.asarray(csf.score(test))
     held = peak()
-    apart = np.abs(ours - np.asarray(search.kneighbors(queries)[0])[:, -1]).max()
-    measured = interleaved({**sides, machine.PRODUCT: machine.product("float32")}, options.repeats)
-    work = 2.0 * bank.shape[0] * bank.shape[1] * len(queries)
-    operations = dict.fromkeys(sides, work)
+    theirs: list[Numbers] = []
+
+    def searched() -> None:
+        theirs[:] = [search.kneighbors(queries)[0][:, -1]]
+
+    sides: dict[str, Callable[[], object]] = {"sfjax": lambda: csf.score(test), "scikit-learn, brute": searched}
+    measured = interleaved({**sides, machine.PRODUCT: machine.product("float32")}, options.repeats, clock=options.clock)
+    work: float = 2.0 * bank.shape[0] * bank.shape[1] * len(queries)
+    operations: dict[str, float] = dict.fromkeys(sides, work)
     columns = machine.rates(len(queries), operations)
+    apart = np.abs(ours - theirs[0]).max()
     title = f"knn, k = {options.k}, {len(queries)} images among {bank.shape[0]} with {bank.shape[1]} features"
     text = table(title, measured, unit="s", columns=columns)
     return (
@@ -243,11 +265,12 @@ def mahalanobis_table(train: Outputs, test: Outputs, options: Options) -> str:
         "sfjax, fit (float64)": lambda: FITTED["mahalanobis"](train),
         "NumPy, fit (float32)": lambda: PlainMahalanobis(features, labels),
     }
-    fits = interleaved(sides, options.repeats)
-    scores = interleaved({"sfjax, score": lambda: csf.score(test), "NumPy, score": lambda: plain.score(images)}, 5)
+    fits = interleaved(sides, options.repeats, clock=options.clock)
+    both = {"sfjax, score": lambda: csf.score(test), "NumPy, score": lambda: plain.score(images)}
+    scores = interleaved(both, max(options.repeats, 5), clock=options.clock)
     c, d = train.logits.shape[-1], images.shape[1]
-    work = 2.0 * len(images) * d * (d + c)
-    operations = dict.fromkeys(scores, work)
+    work: float = 2.0 * len(images) * d * (d + c)
+    operations: dict[str, float] = dict.fromkeys(scores, work)
     columns = {"GFLOP/s": machine.rates(len(images), operations)["GFLOP/s"]}
     title = f"mahalanobis, {c} classes, {len(features)} and {len(images)} images, {d} features"
     text = table(f"{title}: fit", fits, unit="s") + "\n" + table(f"{title}: score", scores, columns=columns)
@@ -258,13 +281,13 @@ def fitted_table(train: Outputs, test: Outputs, validation: Outputs, head: Head,
     """Returns the time to fit and to score by each of the fitted scores."""
     rows = []
     for name in options.names:
-        fits, scores = [], []
+        fits = []
         csf: Any = None
         for _ in range(options.fitted_repeats):
-            begun = time.perf_counter()
+            begun = options.clock()
             csf = FITTED[name](train, head=head, validation=validation)
-            fits.append(time.perf_counter() - begun)
-        scores = interleaved({"": lambda csf=csf: csf.score(test)}, options.fitted_repeats)[""]
+            fits.append(options.clock() - begun)
+        scores = interleaved({"": lambda csf=csf: csf.score(test)}, options.fitted_repeats, clock=options.clock)[""]
         rows.append([name, _spread(fits), _spread(scores), f"{1e6 * statistics.median(scores) / len(test):.3g}"])
     title = f"Every fitted score, {len(train)} and {len(test)} images, {options.features} features"
     head_row = ["score", "fit, with its compilation, s", "score, s", "µs an image"]
