@@ -10,6 +10,7 @@ import pytest
 
 from experiments import coverage, first_steps
 from experiments.speed import __main__ as speed
+from experiments.speed import csf as of_csf
 from experiments.speed import metrics as of_metrics
 from sfjax import metrics
 
@@ -48,6 +49,19 @@ def test_speed_prints_its_tables(capsys):
     assert "One AURC of 100 000 images" in out and "Growth" in out and "Most memory" in out
     assert speed.main(["nothing"]) == 2
     assert "must be one of metrics" in capsys.readouterr().err
+
+
+def test_confidence_scores_are_measured(capsys):
+    command = ["csf", "--images", "300", "--train", "120", "--test", "50", "--features", "8", "--classes", "3"]
+    command += ["--many-classes", "20", "--k", "4", "--names", "knn", "sirc", "temp_msr", "--repeats", "1"]
+    assert speed.main(command) == 0
+    out = capsys.readouterr().out
+    for name in (*of_csf.PLAIN, "knn", "sirc", "temp_msr"):
+        assert f"\n| {name} |" in out, name
+    assert "mahalanobis, 3 classes" in out and "mahalanobis, 20 classes" in out and "Floor: " in out
+    # Exact on either side: the same neighbors, and the same covariance within classes.
+    apart = [float(found) for found in re.findall(r"Largest difference of a distance: (\S+?)\.? ", out)]
+    assert len(apart) == 3 and max(apart) < 1e-3
 
 
 def test_inference_and_training_are_measured():

@@ -12,6 +12,7 @@ from experiments.compilation import use_compilation_cache
 
 SUBJECTS = {
     "metrics": "areas under risk-coverage curves and their bootstrap; about two minutes on a CPU",
+    "csf": "confidence scores beside NumPy and scikit-learn, and every fitted one; about ten minutes on a CPU",
     "inference": "forward and Monte Carlo passes of the networks, their memory and compilation; about ten minutes",
     "training": "training steps of the networks, their memory and compilation; about ten minutes",
     "input": "images from disk, beside plain Pillow and torch; about fifteen minutes on a CPU",

@@ -10,16 +10,24 @@ Sides = Mapping[str, Callable[[], object]]
 """What is compared: by name, a call that returns once its work is done, or a JAX array of it."""
 
 
-def interleaved(sides: Sides, repeats: int) -> dict[str, list[float]]:
-    """Returns the seconds of each side, in turns, after one call of each that does not count."""
+def interleaved(
+    sides: Sides, repeats: int, *, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Returns the seconds of each side, in turns, after one call of each that does not count.
+
+    Args:
+        sides: What is compared.
+        repeats: Calls of each that count.
+        clock: In seconds; `time.process_time` leaves out what other work on the machine takes.
+    """
     for side in sides.values():
         jax.block_until_ready(side())
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, side in sides.items():
-            begun = time.perf_counter()
+            begun = clock()
             jax.block_until_ready(side())
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(clock() - begun)
     return seconds
 
 

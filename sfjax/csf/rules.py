@@ -81,8 +81,9 @@ def negative_generalized_entropy(
     """
     log_p = jax.nn.log_softmax(logits)
     terms = jnp.exp(gamma * (log_p + log_share_of_others(logits)))
-    counted = jax.lax.top_k(log_p, min(most, logits.shape[0]))[1]
-    return -terms[counted].sum()
+    if logits.shape[0] <= most:
+        return -terms.sum()
+    return -terms[jax.lax.top_k(log_p, most)[1]].sum()
 
 
 def maximum_logit(logits: Float[Array, " c"]) -> Float[Array, ""]:
