@@ -33,7 +33,6 @@ class Outputs:
         labels: True classes, from 0; -1 where the true class is none of the classifier's.
         features: The penultimate layer, if kept.
         mc: What Monte Carlo dropout passes amount to, if there were any.
-        tta: What passes over augmented copies amount to, if there were any.
         reservation: The logit of not betting on any class, of a network trained as a deep gambler.
         confidence: The logit of a learned confidence head.
         mc_logits: The passes themselves, kept on request: t times the memory of the logits.
@@ -49,7 +48,6 @@ class Outputs:
     labels: Int[Array, " n"]
     features: Float[Array, "n d"] | None = None
     mc: MCStatistics | None = None
-    tta: MCStatistics | None = None
     reservation: Float[Array, " n"] | None = None
     confidence: Float[Array, " n"] | None = None
     mc_logits: Float[Array, "n t c"] | None = None
