@@ -33,7 +33,7 @@ from sfjax.training.checkpoints import LONGEST_WAIT, wait_for_all
 
 console = Console(stderr=True)
 interrupted = threading.Event()
-"""Set by Ctrl-C, and looked at after every unit of work: JAX's garbage collection swallows the exception at times."""
+"""Set by Ctrl-C, and looked at after every unit of work: what is raised within a finalizer is swallowed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def remembered_interruption() -> Iterator[None]:
-    """Within it, Ctrl-C sets `interrupted` besides raising KeyboardInterrupt."""
+    """Within it, Ctrl-C sets `interrupted` besides raising KeyboardInterrupt; in a background job too."""
 
     def remember(*_: object) -> None:
         interrupted.set()
