@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import itertools
 import json
 import shutil
@@ -206,6 +207,8 @@ def test_a_truncated_checkpoint_is_refused_with_its_path_and_the_one_before_serv
     assert equal(result(tmp_path, "cross_entropy"), result(finished["cross_entropy"][0], "cross_entropy"))
 
 
+# Where reading fails, Orbax leaves coroutines behind that complain of a closed event loop when they are collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_whichever_file_is_cut_short_it_is_noticed_or_does_no_harm(tmp_path):
     state = {"weights": np.arange(12.0, dtype=np.float32).reshape(3, 4), "step": np.full((), 7, np.int32)}
     with Checkpoints(tmp_path / "whole") as checkpoints:
@@ -229,6 +232,7 @@ def test_whichever_file_is_cut_short_it_is_noticed_or_does_no_harm(tmp_path):
         else:
             assert equal(found.state, state)
     assert {file.parts[-2] for file in refused} >= {"d"}  # the arrays themselves
+    gc.collect()
 
 
 def test_a_lower_number_replaces_what_was_saved_after_it(tmp_path):
