@@ -1,5 +1,6 @@
 """What a finished run leaves for people: results, tables, figures and the report."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
     uncorrupted = [one for one in task.test_sets if one.kind != "corruption"]
     middle = config.levels[len(config.levels) // 2] if config.levels else 0
     drawn = uncorrupted + [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
-    scorers = study.scorers_of(config, task, seed)
+    scorers = functools.cache(lambda: study.scorers_of(config, task, seed))  # not where all is there already
     said = {one.name: task.said(config, seed, one.name) for one in drawn}
     about = {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn}
 
@@ -126,17 +127,18 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
             {one.name: said[one.name] for one in uncorrupted},
             {one.name: about[one.name] for one in uncorrupted},
             task.dataset.classes,
-            scorers,
+            scorers(),
             size=config.embedded_images,
             seed=config.data_seed,
             num_jobs=os.cpu_count() or 1,
         )
-        made.table.attrs["note"] = made.note  # Parquet keeps it with the table
+        made.table.attrs["note"] = made.note  # Parquet keeps these with the table
+        made.table.attrs["probabilities"] = [csf for csf in scorers().csfs if scorers().has_probability(csf)]
         return made.table
 
     def curves() -> pd.DataFrame:
         key = keys.stream(jax.random.key(config.data_seed), "bands")
-        return report.curves_table(said, about, scorers, key=key)
+        return report.curves_table(said, about, scorers(), key=key)
 
     table = kept(task.folder / "points.parquet", points)
     return report.TaskReport(
@@ -145,7 +147,7 @@ def task_report(config: Config, task: Task, *, images: bool) -> report.TaskRepor
         points=table,
         thumbnails=thumbnails(task, uncorrupted, table) if images else None,
         curves=kept(task.folder / "curves.parquet", curves),
-        probabilities=frozenset(csf for csf in scorers.csfs if scorers.has_probability(csf)),
+        probabilities=frozenset(table.attrs["probabilities"]),
         notes=(table.attrs["note"], *task.dataset.notes),
     )
 

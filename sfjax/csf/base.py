@@ -1,7 +1,7 @@
 """What a confidence scoring function is: pure functions of a classifier's outputs, and what they need of them."""
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaxtyping import Array, Float, Int
 
@@ -33,18 +33,31 @@ class CSF(NamedTuple):
     methods: frozenset[str] = ANY
 
 
+def required(value: Any, needs: str, field: str, remedy: str) -> Any:
+    """Returns a field of outputs that a score reads.
+
+    Args:
+        value: The field's.
+        needs: What the score does with it, after "This scoring function".
+        field: Its name.
+        remedy: How to have it, a sentence.
+
+    Raises:
+        ValueError: It is None.
+    """
+    if value is None:
+        raise ValueError(f"This scoring function {needs}, and {field} is None. {remedy}")
+    return value
+
+
 def mc_statistics(outputs: Outputs) -> MCStatistics:
     """Returns the Monte Carlo statistics of `outputs`.
 
     Raises:
         ValueError: There are none.
     """
-    if outputs.mc is None:
-        raise ValueError(
-            "This scoring function needs Monte Carlo dropout passes, and outputs.mc is None. "
-            "Make them with sfjax.inference.run(..., num_samples=50)."
-        )
-    return outputs.mc
+    remedy = "Make them with sfjax.inference.run(..., num_samples=50)."
+    return required(outputs.mc, "needs Monte Carlo dropout passes", "outputs.mc", remedy)
 
 
 def augmented_statistics(outputs: Outputs) -> MCStatistics:
@@ -53,12 +66,8 @@ def augmented_statistics(outputs: Outputs) -> MCStatistics:
     Raises:
         ValueError: There are none.
     """
-    if outputs.tta is None:
-        raise ValueError(
-            "This scoring function needs passes over augmented copies of the images, and outputs.tta is None. "
-            "Make them with sfjax.inference.run(..., augmentations=10)."
-        )
-    return outputs.tta
+    remedy = "Make them with sfjax.inference.run(..., augmentations=10)."
+    return required(outputs.tta, "needs passes over augmented copies of the images", "outputs.tta", remedy)
 
 
 def true_logits(outputs: Outputs) -> Float[Array, "n c"]:
@@ -81,9 +90,5 @@ def features_of(outputs: Outputs) -> Float[Array, "n d"]:
     Raises:
         ValueError: There are none.
     """
-    if outputs.features is None:
-        raise ValueError(
-            "This scoring function needs features, and outputs.features is None. Keep the penultimate layer: "
-            "sfjax.inference.run does, and Outputs.from_numpy(..., features=...) takes it."
-        )
-    return outputs.features
+    remedy = "Keep the penultimate layer: sfjax.inference.run does, and Outputs.from_numpy(..., features=...) takes it."
+    return required(outputs.features, "needs features", "outputs.features", remedy)

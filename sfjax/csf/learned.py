@@ -3,7 +3,7 @@
 import jax
 from jaxtyping import Array, Float
 
-from sfjax.csf.base import CSF, mc_statistics
+from sfjax.csf.base import CSF, mc_statistics, required
 from sfjax.csf.compose import of_mc_statistics, predict_plain
 from sfjax.outputs import MCStatistics, Outputs
 
@@ -14,12 +14,8 @@ def confidence_logit(outputs: Outputs) -> Float[Array, " n"]:
     Raises:
         ValueError: The network has no confidence head.
     """
-    if outputs.confidence is None:
-        raise ValueError(
-            "This scoring function reads a learned confidence, and outputs.confidence is None. "
-            "Train the network by the method confidnet or devries."
-        )
-    return outputs.confidence
+    remedy = "Train the network by the method confidnet or devries."
+    return required(outputs.confidence, "reads a learned confidence", "outputs.confidence", remedy)
 
 
 def bet(outputs: Outputs) -> Float[Array, " n"]:
@@ -31,12 +27,9 @@ def bet(outputs: Outputs) -> Float[Array, " n"]:
     References:
         Liu et al., Deep Gamblers: Learning to abstain with portfolio theory, NeurIPS 2019.
     """
-    if outputs.reservation is None:
-        raise ValueError(
-            "This scoring function reads a reservation, and outputs.reservation is None. "
-            "Train the network by the method deep_gamblers."
-        )
-    return jax.nn.logsumexp(outputs.logits, axis=-1) - outputs.reservation
+    remedy = "Train the network by the method deep_gamblers."
+    reservation = required(outputs.reservation, "reads a reservation", "outputs.reservation", remedy)
+    return jax.nn.logsumexp(outputs.logits, axis=-1) - reservation
 
 
 def learned_confidence(method: str) -> CSF:
@@ -59,12 +52,8 @@ def mean_confidence(mc: MCStatistics) -> Float[Array, " n"]:
     Raises:
         ValueError: The network has no confidence head.
     """
-    if mc.confidence_mean is None:
-        raise ValueError(
-            "This scoring function reads a learned confidence of every pass, and outputs.mc.confidence_mean is None. "
-            "Train the network by the method confidnet."
-        )
-    return mc.confidence_mean
+    field, remedy = "outputs.mc.confidence_mean", "Train the network by the method confidnet."
+    return required(mc.confidence_mean, "reads a learned confidence of every pass", field, remedy)
 
 
 def steady_confidence(mc: MCStatistics) -> Float[Array, " n"]:

@@ -171,6 +171,10 @@ class Preset:
     config: Config
 
 
+def _paper_preset(task: str) -> str:
+    return f"paper-{task.replace('_', '-')}"
+
+
 _PAPER: Final = Config(
     phantom_train=6000,
     phantom_test=2000,
@@ -229,7 +233,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             dataclasses.replace(_PAPER, published=True),
         ),
         **{
-            f"paper-{task.replace('_', '-')}": Preset(
+            _paper_preset(task): Preset(
                 f"One task of `paper`, with its settings to be changed and for real images (--manifest, --pretrained): "
                 f"{published.network} at {published.image_size} px.",
                 dataclasses.replace(
@@ -311,10 +315,10 @@ def check(config: Config) -> None:
         given += ["manifest"] if config.data.manifest is not None else []
         given += ["pretrained"] if config.pretrained is not None else []
         if given:
+            *first, last = map(_paper_preset, PUBLISHED)
             raise ValueError(
                 f"published gives each phantom task settings of its own, so that {' and '.join(given)} cannot be given "
-                "for all of them. Take the preset of one task: paper-dermoscopy, paper-chest-xray, paper-microscopy or "
-                "paper-lung-ct."
+                f"for all of them. Take the preset of one task: {', '.join(first)} or {last}."
             )
     if config.pretrained is not None and not config.pretrained.is_file():
         raise ValueError(f"pretrained must be a file of weights, and there is none at {config.pretrained}.")

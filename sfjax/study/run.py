@@ -203,15 +203,8 @@ def scorers_of(config: Config, task: Task, seed: int) -> Scorers:
     """Returns the scores of one seed's networks, with what they learn from the stored outputs on train and val."""
     names = entries_of(config)
     fitted = any(csf_name(name) in FITTED for name in names)
-    heads = {
-        method: Head(
-            *(
-                jnp.asarray(outputs.read_npz(task.network_folder(method, seed) / "head.npz")[part])
-                for part in Head._fields
-            )
-        )
-        for method in config.methods
-    }
+    stored = {method: outputs.read_npz(task.network_folder(method, seed) / "head.npz") for method in config.methods}
+    heads = {method: Head(jnp.asarray(one["weight"]), jnp.asarray(one["bias"])) for method, one in stored.items()}
     train = task.said(config, seed, "train") if fitted else None
     return learn(names, train, task.said(config, seed, "val"), heads, calibrate=config.calibrate)
 
@@ -227,13 +220,14 @@ TABLES = ("results", "summary", "comparisons", "groups", "guarantees")
 
 
 def _scores(config: Config, task: Task, work: _Work) -> Iterator[tuple[str, float]]:
-    plan = plan_of(config, task)
-    validation = [task.said(config, seed, "val") for seed in config.seeds]
-    promised = None
+    plan, validation, promised = None, [], None
     for name, group in scored_together(task.test_sets).items():
         folder = task.folder / "scores"
         paths = [folder / f"{name}.{table}.parquet" for table in TABLES]
         if not all(path.exists() for path in (*paths, folder / f"{name}.resamples.npz")):
+            if plan is None:  # a run that has all its scores learns none again
+                plan = plan_of(config, task)
+                validation = [task.said(config, seed, "val") for seed in config.seeds]
             said = [[task.said(config, seed, one.name) for seed in config.seeds] for one in group]
             _, table = task.dataset.subset(group[0].split)
             *tables, resamples = scores.score_test_sets(group, said, validation, table, plan)

@@ -95,7 +95,7 @@ class Checkpoints:
                 state = self._read(number, like)
             except Exception as error:  # cut short, whatever Orbax makes of that, or of another network or run
                 unreadable.append(number)
-                refused.append(f"{self.folder / str(number)}: {' '.join(str(error).split())[:300]}")
+                refused.append(f"{self.folder / str(number)}: {_reason(error)}")
                 continue
             self._move_away(unreadable)
             return Found(state, tuple(refused))
@@ -124,10 +124,9 @@ class Checkpoints:
         try:
             return self._read(number, like)
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
             raise ValueError(
-                f"The checkpoint {path} cannot be read: {reason}. Put it back, or delete {self.folder.parent} to "
-                "train anew."
+                f"The checkpoint {path} cannot be read: {_reason(error)}. Put it back, or delete {self.folder.parent} "
+                "to train anew."
             ) from error
 
     def _move_away(self, numbers: Sequence[int]) -> None:
@@ -166,3 +165,8 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _reason(error: Exception) -> str:
+    """Returns what an error says on one line, without the pages that Orbax may add."""
+    return " ".join(str(error).split())[:300]
