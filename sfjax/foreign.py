@@ -1,18 +1,20 @@
 """Arrays of other programs, checked and brought to the types of `sfjax.outputs`.
 
-Each error names the field, the rule, what was found and where. The one that would pass unseen is softmax in place of
-logits: every score would still be a number.
+Each error names the field, the rule, what was found and where. The one that would pass unseen is softmax, or its
+logarithm, in place of logits: every score would still be a number.
 """
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
 
-Kind = Literal["logits", "probabilities"]
+Kind = Literal["logits", "probabilities", "log_probabilities"]
 
-SUM_TOLERANCE: Final = 1e-3
-"""How far from 1 the probabilities of an image may add up: what half precision leaves of a softmax."""
+SUM_TOLERANCE: Final = 1e-2
+"""How far from 1 the probabilities of an image may add up: what bfloat16 leaves of a softmax."""
+LOG_SUM_TOLERANCE: Final = 1e-5
+"""The same where logits are suspected to be log-probabilities, in float32: logits may come near that by chance."""
 LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
 """The smallest normal float32, 1.2e-38, which stands for smaller probabilities, so that logarithms are finite."""
 
@@ -30,18 +32,21 @@ def class_scores(value: Any, field: str, axes: str, kind: Kind) -> np.ndarray:
         ValueError: Wrong shape, no image, NaN or infinite entries other than logits of -inf; probabilities given for
             logits, or rows that are none for probabilities.
     """
-    if kind not in ("logits", "probabilities"):
-        raise ValueError(f"logits_are must be 'logits' or 'probabilities'; got {kind!r}.")
+    if kind not in get_args(Kind):
+        raise ValueError(f"logits_are must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
     array = _floats(value, field)
     if array.ndim != axes.count(", ") + 1 or array.shape[-1] < 2 or 0 in array.shape:
         raise ValueError(
             f"{field} must have the shape {axes}, at least one image and at least 2 classes; got {array.shape}. "
             "Two classes with one logit z have the logits 0 and z: np.stack([0 * z, z], axis=-1)."
         )
-    _finite(array, field, but_minus_infinity=kind == "logits")
+    _finite(array, field, but_minus_infinity=kind != "probabilities")
     if kind == "logits":
         _check_logits(array, field)
         return array
+    if kind == "log_probabilities":
+        _check_log_probabilities(array, field)
+        return np.maximum(array, np.log(np.float32(LEAST_PROBABILITY)))
     wrong = np.logical_not(_are_probabilities(array))
     if wrong.any():
         place = _first(wrong)
@@ -130,6 +135,11 @@ def _check_logits(array: np.ndarray, field: str) -> None:
             f"{field} must be logits, and all entries are from 0 to 1 and add up to 1 in every row, as softmax's do. "
             "Give what went into the softmax, or say logits_are='probabilities' where that is lost."
         )
+    if _are_log_probabilities(array, LOG_SUM_TOLERANCE).all():
+        raise ValueError(
+            f"{field} must be logits, and the exponentials of all rows add up to 1, as those of log-softmax do. Give "
+            "what went into it, or say logits_are='log_probabilities' where that is lost."
+        )
     hopeless = np.all(np.isneginf(array), axis=-1)
     if hopeless.any():
         place = _first(hopeless)
@@ -137,6 +147,23 @@ def _check_logits(array: np.ndarray, field: str) -> None:
             f"{field} must have a finite logit in every row, and all of row {place[0]} ({field}{place}) are -inf. "
             "Leave such images out."
         )
+
+
+def _check_log_probabilities(array: np.ndarray, field: str) -> None:
+    wrong = np.logical_not(_are_log_probabilities(array, SUM_TOLERANCE))
+    if wrong.any():
+        place = _first(wrong)
+        raise ValueError(
+            f"{field} must be natural logarithms of probabilities that add up to 1 within {SUM_TOLERANCE} in every "
+            f"row, and {field}{place} is no such row: {array[tuple(place)][:4]}. Give log-softmax over all classes."
+        )
+
+
+def _are_log_probabilities(array: np.ndarray, tolerance: float) -> np.ndarray:
+    small = array.max(-1, keepdims=True) <= tolerance
+    # Exponentials of what is no logarithm of a probability may be infinite: they are not taken.
+    total = np.exp(np.where(small, array, 0).astype(np.float64)).sum(-1)
+    return small[..., 0] & (np.abs(total - 1) <= tolerance)
 
 
 def _are_probabilities(array: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class Outputs:
         mc_logits: Any = None,
         reservation: Any = None,
         confidence: Any = None,
-        logits_are: Literal["logits", "probabilities"] = "logits",
+        logits_are: foreign.Kind = "logits",
     ) -> "Outputs":
         """Returns the outputs of a network of any other program, from its arrays.
 
@@ -82,13 +82,14 @@ class Outputs:
             reservation: The logit of not betting on any class, on the scale of the logits; with probabilities the
                 log-odds of reserving. Shape (n,).
             confidence: The logit of a learned confidence, shape (n,).
-            logits_are: `probabilities` where only the softmax was kept, in `logits` and `mc_logits` alike. Their
-                logarithms are stored, and of probabilities below the smallest normal float32 (1.2e-38, also of 0) that
-                one's, -87.3. Scores that need true logits then refuse the outputs.
+            logits_are: `probabilities` or `log_probabilities` where only the softmax or its logarithm was kept, in
+                `logits` and `mc_logits` alike. Logarithms are stored, and of probabilities below the smallest normal
+                float32 (1.2e-38, also of 0) that one's, -87.3. Scores that need true logits then refuse the outputs.
 
         Raises:
             ValueError: A shape is wrong, the fields have different numbers of rows, a label is no class, an entry is
-                NaN or infinite, or softmax is given for logits; the message names the field and the row.
+                NaN or infinite, or softmax or its logarithm is given for logits; the message names the field and the
+                row.
         """
         scores = foreign.class_scores(logits, "logits", "(n, c)", logits_are)
         passes = None if mc_logits is None else foreign.class_scores(mc_logits, "mc_logits", "(n, t, c)", logits_are)
@@ -123,7 +124,7 @@ class Outputs:
         mc_logits: Any = None,
         reservation: Any = None,
         confidence: Any = None,
-        logits_are: Literal["logits", "probabilities"] = "logits",
+        logits_are: foreign.Kind = "logits",
     ) -> "Outputs":
         """Returns the outputs of a torch network, from its tensors on any device, with gradients or without.
 

@@ -191,7 +191,7 @@ def changed(value, place, entry) -> np.ndarray:
         ),
         (
             {"logits": changed(softmax(LOGITS), (2, 2), 0.5), "logits_are": "probabilities"},
-            r"adding up to 1 within 0\.001.*logits\[2\] .*the sum 0\.5\d+",
+            r"adding up to 1 within 0\.01.*logits\[2\] .*the sum 0\.5\d+",
         ),
         (
             {
@@ -204,6 +204,16 @@ def changed(value, place, entry) -> np.ndarray:
         (
             {"logits": changed(softmax(LOGITS), (2, 2), -np.inf), "logits_are": "probabilities"},
             r"logits must be finite as float32, and row 2",
+        ),
+        ({"logits": np.log(softmax(LOGITS))}, "logits must be logits.*log-softmax.*logits_are='log_probabilities'"),
+        ({"mc_logits": np.log(softmax(np.zeros((4, 2, 3))))}, "mc_logits must be logits.*log-softmax"),
+        (
+            {"logits": changed(np.log(softmax(LOGITS)), (2, 2), -0.1), "logits_are": "log_probabilities"},
+            r"logits must be natural logarithms.*within 0\.01.*logits\[2\] is no such row",
+        ),
+        (
+            {"logits": changed(np.log(softmax(LOGITS)), (1, 0), 800.0), "logits_are": "log_probabilities"},
+            r"natural logarithms.*logits\[1\] is no such row",
         ),
     ],
 )
@@ -231,8 +241,17 @@ def test_of_probabilities_the_logarithms_are_kept(rng):
     for tiny in (0.0, 1e-50, 1e-40):
         floored = o.Outputs.from_numpy([[1.0, tiny]], [0], logits_are="probabilities")
         np.testing.assert_allclose(floored.logits, [[0.0, least]], rtol=1e-6)
-    half = o.Outputs.from_numpy(softmax(LOGITS).astype(np.float16), LABELS, logits_are="probabilities")
-    np.testing.assert_allclose(half.logits, outputs.logits, atol=2e-2)
+    for short in (np.float16, jnp.bfloat16):
+        half = o.Outputs.from_numpy(softmax(LOGITS).astype(short), LABELS, logits_are="probabilities")
+        np.testing.assert_allclose(half.logits, outputs.logits, atol=2e-2)
+
+
+def test_log_probabilities_are_those_of_the_probabilities():
+    logarithms = changed(np.log(softmax(LOGITS)), (1, 2), -np.inf)  # a class ruled out, of small probability
+    outputs = o.Outputs.from_numpy(logarithms, LABELS, logits_are="log_probabilities")
+    assert outputs.logits_are == "log_probabilities"
+    of_probabilities = o.Outputs.from_numpy(np.exp(logarithms), LABELS, logits_are="probabilities")
+    np.testing.assert_allclose(outputs.logits, of_probabilities.logits, rtol=1e-5)
 
 
 def test_log_probabilities_are_remembered_by_everything_that_rebuilds_outputs(rng, tmp_path):

@@ -11,12 +11,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from sfjax.csf.base import CSF, features_of, true_logits
-from sfjax.csf.compose import fitted, of_images, predict_plain
+from sfjax.csf.compose import FittedRule, fitted, of_images, predict_plain
 from sfjax.csf.distances import TINY, training_of
 from sfjax.outputs import Head, Outputs
 
 FITS_WITHIN: Final = 0.05
 """How far `features @ weight + bias` may be from the logits, as a share of the largest: networks use short floats."""
+ROUNDING: Final = 1e-5
+"""A residual below this share of the features is what float32 leaves of none."""
+LARGEST_EXPONENT: Final = 60.0
+"""Features are scaled by e^60 = 1e26 at most, so that products of them stay finite in float32."""
 
 
 def head_of(head: Head | None, train: Outputs, name: str) -> Head:
@@ -123,6 +127,9 @@ def vim(
 ) -> CSF:
     """Returns the energy score less a virtual logit, the residual scaled to the largest logits of training images.
 
+    There is no virtual logit where training features never leave the principal space, nor where the largest logit of
+    training images is below 0 on average: it would reward what is far away.
+
     Args:
         train: With features and true logits.
         head: Places the origin where all logits are 0.
@@ -138,9 +145,10 @@ def vim(
     del validation
     largest = true_logits(train).max(-1).mean()
     space = null_space(train, head, dimensions, "vim")
-    norms = -of_images(_minus_residual, 1024, space, train.logits, features_of(train))
-    # Features that never leave the principal space have no virtual logit.
-    alpha = jnp.where(norms.mean() > 0, largest / jnp.maximum(norms.mean(), TINY), 0)
+    features = features_of(train)
+    residuals = -of_images(_minus_residual, 1024, space, train.logits, features).mean()
+    there = (residuals > ROUNDING * jnp.linalg.norm(features, axis=-1).mean()) & (largest > 0)
+    alpha = jnp.where(there, largest / jnp.maximum(residuals, TINY), 0)
     return fitted(_beyond_virtual_logit, (space, alpha), width=space.directions.shape[1], needs_true_logits=True)
 
 
@@ -278,7 +286,7 @@ def _scaled(learned: Shaping, features: Array) -> tuple[Array, Array]:
     largest = active >= _of_rank(active, rank)
     kept = jnp.where(largest, active, 0).sum()
     ratio = jnp.where(kept > 0, active.sum() / jnp.maximum(kept, TINY), 1)
-    return active * jnp.exp(ratio), largest
+    return active * jnp.exp(jnp.minimum(ratio, LARGEST_EXPONENT)), largest
 
 
 def _energy_scaled(learned: Shaping, logits: Array, features: Array) -> Array:
@@ -291,6 +299,12 @@ def _energy_pruned(learned: Shaping, logits: Array, features: Array) -> Array:
     del logits
     scaled, largest = _scaled(learned, features)
     return jax.nn.logsumexp(jnp.where(largest, scaled, 0) @ learned.head.weight + learned.head.bias)
+
+
+def _shaped(rule: FittedRule, train: Outputs, head: Head | None, share: float, name: str) -> CSF:
+    _check_share(share)
+    learned = Shaping(head_of(head, train, name), jnp.asarray(share, jnp.float32))
+    return fitted(rule, learned, width=sum(learned.head.weight.shape))
 
 
 def ash(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, share: float = 0.9) -> CSF:
@@ -311,9 +325,7 @@ def ash(train: Outputs, *, head: Head | None = None, validation: Outputs | None 
         Djurisic et al., Extremely simple activation shaping for out-of-distribution detection, ICLR 2023.
     """
     del validation
-    _check_share(share)
-    learned = Shaping(head_of(head, train, "ash"), jnp.asarray(share, jnp.float32))
-    return fitted(_energy_pruned, learned, width=sum(learned.head.weight.shape))
+    return _shaped(_energy_pruned, train, head, share, "ash")
 
 
 def scale(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, share: float = 0.85) -> CSF:
@@ -334,9 +346,7 @@ def scale(train: Outputs, *, head: Head | None = None, validation: Outputs | Non
         Xu et al., Scaling for training time and post-hoc out-of-distribution detection enhancement, ICLR 2024.
     """
     del validation
-    _check_share(share)
-    learned = Shaping(head_of(head, train, "scale"), jnp.asarray(share, jnp.float32))
-    return fitted(_energy_scaled, learned, width=sum(learned.head.weight.shape))
+    return _shaped(_energy_scaled, train, head, share, "scale")
 
 
 def log_gradient_norm(outputs: Outputs) -> Float[Array, " n"]:

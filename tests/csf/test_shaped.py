@@ -59,6 +59,27 @@ def test_vim_of_features_that_never_leave_the_principal_space_is_the_energy():
     np.testing.assert_allclose(score, energy(float64(train.logits)), rtol=1e-5, atol=1e-6)
 
 
+def test_vim_has_no_virtual_logit_where_the_largest_logits_are_below_zero():
+    low = Head(HEAD.weight, HEAD.bias - 50)
+    train = of(X @ W + (B - 50), TRAIN.labels, X)
+    assert float(train.logits.max(-1).mean()) < 0
+    score = FITTED["vim"](train, head=low).score(train)
+    np.testing.assert_allclose(score, energy(float64(train.logits)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ash", "scale"])
+def test_features_scaled_beyond_float32_are_scaled_by_as_much_as_it_holds(name):
+    # One feature of 300 equal ones is among the largest: e^300 is none of float32's numbers.
+    d = 300
+    features = np.ones((4, d))
+    features[:, 0] = 1.01
+    weight = np.full((d, 2), [1e-3, 2e-3])
+    head = Head(jnp.asarray(weight, jnp.float32), jnp.zeros(2))
+    outputs = of(features @ weight, np.zeros(4, int), features)
+    score = FITTED[name](outputs, head=head, share=0.999).score(outputs)
+    assert np.isfinite(np.asarray(score)).all() and (np.asarray(score) > 1e20).all()
+
+
 @pytest.mark.parametrize("name", ["vim", "residual"])
 @pytest.mark.parametrize("dimensions", [0, worlds.D])
 def test_some_dimensions_are_principal_and_some_are_not(name, dimensions):
