@@ -77,7 +77,8 @@ def load_dataset(
         seed: Of the splits, where they are drawn.
         metadata: Further tables, joined on `image_path` (see `read_manifest`).
         columns: Standard name -> name in the files.
-        hold_out: Entries `domain=NAME` or `subclass=NAME` that become shifted test sets (see `assign_splits`).
+        hold_out: Entries `domain=NAME`, `subclass=NAME` or of another column, that become shifted test sets (see
+            `assign_splits`).
         channels: 1 or 3 to convert; None keeps gray sets gray.
         images_in: "disk" for more images than memory holds: all are read, checked and decoded here as well, and decoded
             again whenever they are used. Everything else is the same.
