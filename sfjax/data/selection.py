@@ -34,7 +34,7 @@ class HoldOut(NamedTuple):
     """Images that training never sees, and the shifted test set that they become.
 
     Attributes:
-        name: Of the test set.
+        name: Of the test set, behind `acq_` or `manif_`.
         kind: What shifts.
         where: Which rows, an expression of this module.
     """
@@ -124,7 +124,7 @@ def parse_hold_out(entry: str) -> HoldOut:
 
     Example:
         >>> parse_hold_out("domain=vienna")
-        HoldOut(name='acq_vienna', kind='acquisition', where='domain=vienna')
+        HoldOut(name='vienna', kind='acquisition', where='domain=vienna')
         >>> parse_hold_out("manifestation:rare:dx=bkl|akiec").name
         'rare'
     """
@@ -139,31 +139,20 @@ def parse_hold_out(entry: str) -> HoldOut:
             f"acquisition or manifestation; got {entry!r}."
         )
     values = ("_".join(("not", *values) if negated else values) for _, values, negated in conditions)
-    name = given[1] if len(given) > 1 and given[1] else f"{PREFIX[kind]}_{'_'.join(values)}"
-    return HoldOut(file_safe(name), cast(HeldOutKind, kind), where)
+    name = given[1] if len(given) > 1 and given[1] else "_".join(values)
+    return HoldOut(name, cast(HeldOutKind, kind), where)
 
 
-def file_safe(name: str) -> str:
-    """Returns a set's name as it can be a file's name.
+def held_out_set(held: Sequence[HoldOut]) -> tuple[str, str]:
+    """Returns name and kind of the test set of images that several hold-outs hold, one at least; acquisition is first.
 
-    Example:
-        >>> file_safe("Hospital Clínic, Barcelona")
-        'Hospital_Clínic_Barcelona'
-    """
-    return re.sub(r"[^\w.+-]+", "_", name)
-
-
-def combined(held: Sequence[HoldOut]) -> HoldOut:
-    """Returns the set of images that several hold-outs hold; acquisition comes first in its name.
+    The name can be a file's name.
 
     Example:
-        >>> combined([parse_hold_out("subclass=pink"), parse_hold_out("domain=vienna")])[:2]
-        ('acq_manif_vienna_pink', 'acquisition+manifestation')
+        >>> held_out_set([parse_hold_out("subclass=pink"), parse_hold_out("domain=Hospital, B")])
+        ('acq_manif_Hospital_B_pink', 'acquisition+manifestation')
     """
     ordered = sorted(held, key=lambda one: one.kind)
     kinds = list(dict.fromkeys(one.kind for one in ordered))
-    if len(ordered) == 1:
-        return ordered[0]
-    names = [one.name.removeprefix(f"{PREFIX[one.kind]}_") for one in ordered]
-    name = "_".join([*(PREFIX[kind] for kind in kinds), *names])
-    return HoldOut(name, "+".join(kinds), " & ".join(one.where for one in ordered))  # pyright: ignore[reportArgumentType]
+    name = "_".join([*(PREFIX[kind] for kind in kinds), *(one.name for one in ordered)])
+    return re.sub(r"[^\w.+-]+", "_", name), "+".join(kinds)

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sfjax.data.findings import Findings, listing
-from sfjax.data.selection import HoldOut, as_text, combined, known, matches, parse, parse_hold_out
+from sfjax.data.selection import HoldOut, as_text, held_out_set, known, matches, parse, parse_hold_out
 
 SOURCE_SPLITS = ("train", "val", "cal", "iid_test")
 """The i.i.d. sets; every other name is a shifted test set."""
@@ -106,7 +106,8 @@ def _held_out(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns which rows are held out, under which set's name, and of which kind that is."""
     wanted = [parse_hold_out(entry) for entry in hold_out]
-    twice = sorted({one.name for one in wanted if [other.name for other in wanted].count(one.name) > 1})
+    named = [held_out_set([one])[0] for one in wanted]
+    twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
         raise ValueError(f"Each hold-out makes a set of its own name; {listing(twice)} would be made twice.")
     meeting = np.array([matches(table, one.where) & source for one in wanted]).reshape(len(wanted), len(table))
@@ -118,8 +119,7 @@ def _held_out(
     names, kinds = (np.full(len(table), "", dtype=object) for _ in range(2))
     held = meeting.any(axis=0)
     for i in np.flatnonzero(held):
-        of_row = combined([one for one, rows in zip(wanted, meeting, strict=True) if rows[i]])
-        names[i], kinds[i] = of_row.name, of_row.kind
+        names[i], kinds[i] = held_out_set([one for one, rows in zip(wanted, meeting, strict=True) if rows[i]])
     return held, names, kinds
 
 

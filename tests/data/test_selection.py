@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sfjax.data.selection import combined, known, matches, parse_hold_out
+from sfjax.data.selection import held_out_set, known, matches, parse_hold_out
 
 TABLE = pd.DataFrame(
     {
@@ -54,13 +54,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are():
         ("subclass=a|b", "manif_a_b", "manifestation", "subclass=a|b"),
         ("subclass!=a", "manif_not_a", "manifestation", "subclass!=a"),
         ("manifestation:dx=bkl", "manif_bkl", "manifestation", "dx=bkl"),
-        ("acquisition:new scanner:kernel=B30 & year=2020", "new_scanner", "acquisition", "kernel=B30 & year=2020"),
-        ("acquisition:a:time=10:30", "a", "acquisition", "time=10:30"),
+        ("acquisition:new scanner:kernel=B30 & year=2020", "acq_new_scanner", "acquisition", "kernel=B30 & year=2020"),
+        ("acquisition:a:time=10:30", "acq_a", "acquisition", "time=10:30"),
     ],
 )
 def test_hold_outs(entry, name, kind, where):
     found = parse_hold_out(entry)
-    assert found == (name, kind, where)
+    assert found[1:] == (kind, where) and held_out_set([found]) == (name, kind)
     assert parse_hold_out(found.text) == found
 
 
@@ -71,5 +71,5 @@ def test_what_is_no_hold_out_is_refused(entry):
 
 
 def test_two_hold_outs_of_one_kind_share_a_set():
-    both = combined([parse_hold_out("domain=a"), parse_hold_out("acquisition:kernel=k")])
-    assert both[:2] == ("acq_a_k", "acquisition")
+    both = held_out_set([parse_hold_out("domain=a"), parse_hold_out("acquisition:kernel=k")])
+    assert both == ("acq_a_k", "acquisition")

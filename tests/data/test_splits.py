@@ -138,7 +138,7 @@ def test_patient_groups_tell_all_patients_apart():
 def test_hold_outs_by_any_column_make_sets_of_their_name_and_kind():
     rows = table(40, label=["a", "b"] * 20, domain=["x"] * 40).assign(kernel=["sharp"] * 30 + ["soft"] * 10)
     divided, findings = assign(rows, hold_out=["acquisition:new kernel:kernel=soft"])
-    held = divided[divided["split"] == "new_kernel"]
+    held = divided[divided["split"] == "acq_new_kernel"]
     assert len(held) == 10 and set(held["kernel"]) == {"soft"} and set(held["shift_kind"]) == {"acquisition"}
     assert not findings.faults
 
