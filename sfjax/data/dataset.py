@@ -1,19 +1,20 @@
 """A data set: the images of all sets, in memory or on disk, with what is known about each, checked as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from sfjax.data.check import UnknownClasses, check_rows, check_sets
 from sfjax.data.findings import Findings, listing
 from sfjax.data.images import Images, ImagesIn, decode_images, image_ids, sha256_of_array
 from sfjax.data.manifest import STANDARD_COLUMNS, class_order, read_manifest, standardize
+from sfjax.data.selection import matches
 from sfjax.data.splits import SOURCE_SPLITS, assign_splits
 
 UNKNOWN = -1
@@ -32,6 +33,7 @@ class Dataset:
             `label_index` (int32, `UNKNOWN` for a class outside `classes`), `split`, `domain`, `subclass`, `patient_id`,
             `shift_kind`, `loss_weight`, and every other column of the manifest and its metadata. Blank text: not known.
         notes: What did not stop, but must be said.
+        resampled: Further test sets, of images that another set has too: their rows of the table, by name.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Dataset:
     images: Shaped[Images, "n h w k"]
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+    resampled: Mapping[str, Int[np.ndarray, " _"]] = field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -47,9 +50,12 @@ class Dataset:
 
     def subset(self, split: str) -> tuple[Shaped[Images, "m h w k"], pd.DataFrame]:
         """Returns the images of one set, in memory or on disk as all are, and their rows of the table, from 0."""
-        if split not in self.splits:
-            raise ValueError(f"{self.name} has no set {split!r}. There are {', '.join(self.splits)}.")
-        rows = np.flatnonzero(self.table["split"] == split)
+        if split not in (*self.splits, *self.resampled):
+            there = ", ".join((*self.splits, *self.resampled))
+            raise ValueError(f"{self.name} has no set {split!r}. There are {there}.")
+        rows = self.resampled.get(split)
+        if rows is None:
+            rows = np.flatnonzero(self.table["split"] == split)
         return self.images.take(rows, axis=0), self.table.iloc[rows].reset_index(drop=True)
 
 
@@ -60,6 +66,7 @@ def load_dataset(
     seed: int,
     metadata: Sequence[str | PathLike[str]] = (),
     columns: Mapping[str, str] | None = None,
+    where: str = "",
     hold_out: Sequence[str] = (),
     channels: Literal[1, 3] | None = None,
     images_in: ImagesIn = "memory",
@@ -77,6 +84,7 @@ def load_dataset(
         seed: Of the splits, where they are drawn.
         metadata: Further tables, joined on `image_path` (see `read_manifest`).
         columns: Standard name -> name in the files.
+        where: Which rows it is about (`sfjax.data.selection`); "" is all.
         hold_out: Entries `domain=NAME`, `subclass=NAME` or of another column, that become shifted test sets (see
             `assign_splits`).
         channels: 1 or 3 to convert; None keeps gray sets gray.
@@ -91,6 +99,10 @@ def load_dataset(
     path = Path(manifest)
     findings = Findings(path.name)
     table = read_manifest(path, findings, metadata=metadata, columns=columns)
+    if where:
+        chosen = matches(table, where)
+        findings.note(f"{int(chosen.sum())} of {len(table)} rows are of {where}.")
+        table = table[chosen].reset_index(drop=True)
     check_rows(table, findings)
     table = table[(table["image_path"] != "") & (table["label"] != "")].reset_index(drop=True)
     decoded = decode_images(

@@ -155,4 +155,9 @@ def held_out_set(held: Sequence[HoldOut]) -> tuple[str, str]:
     ordered = sorted(held, key=lambda one: one.kind)
     kinds = list(dict.fromkeys(one.kind for one in ordered))
     name = "_".join([*(PREFIX[kind] for kind in kinds), *(one.name for one in ordered)])
-    return re.sub(r"[^\w.+-]+", "_", name), "+".join(kinds)
+    return file_safe(name), "+".join(kinds)
+
+
+def file_safe(name: str) -> str:
+    """Returns a set's name as it can be a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", name)

@@ -7,11 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
+from sfjax.data.prevalence import parse_prior
 from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
 from sfjax.shifts import NUM_LEVELS, SHIFTS
 from sfjax.study.entries import entries
 from sfjax.study.measures import COST_METRICS, METRICS
+from sfjax.study.training_sets import TRAINING_SETS
 from sfjax.training import METHODS, PUBLISHED, Recipe
 from sfjax.training.recipes import check as check_recipe
 
@@ -34,7 +36,9 @@ class ManifestConfig:
         patient_id_column: Images of one patient stay on one side of a split and are resampled together.
         shift_kind_column: acquisition, manifestation, acquisition+manifestation or named.
         loss_weight_column: What a failure on this image weighs: its cost, or a factor of what a cost matrix says.
-        hold_out: `domain=NAME` or `subclass=NAME`: kept out of training, made a shifted test set.
+        hold_out: `domain=NAME`, `subclass=NAME`, or of another column `KIND:COLUMN=VALUE|VALUE` or
+            `KIND:NAME:COLUMN=VALUE & COLUMN=VALUE`, KIND being acquisition or manifestation: kept out of training, made
+            a shifted test set.
         images_in: `disk` decodes images when they are needed, for sets that memory does not hold.
         skip_bad_images: Go on without files that cannot be read; how many is said.
         unknown_classes: `failure` counts shifted images of classes unseen in training as failures.
@@ -66,6 +70,9 @@ class Config:
     Attributes:
         data: Own images instead of phantoms.
         tasks: Phantom tasks; ignored with a manifest.
+        prepared: Folder in which `experiments.prepare` has left TASK/manifest.csv, for training sets.
+        training_sets: Names in `sfjax.study.TRAINING_SETS`, instead of phantoms: which prepared images train, and
+            which become shifted test sets. Each is corrupted by those of `corruptions` that it names.
         phantom_train: Training images of a phantom task.
         phantom_test: Images of its i.i.d. test set; val, cal and the shifted sets are in proportion.
         image_size: Pixels a side.
@@ -73,14 +80,16 @@ class Config:
         methods: Training methods: cross_entropy, confidnet, deep_gamblers, devries, ensemble; one network each. Scores
             that apply to any are scored on the first.
         recipe: How networks are trained.
-        published: Each phantom task has the network, the image size and the recipe that it has in the study, instead of
-            those given here.
+        published: Each task has the network, the image size and the recipe that it has in the study, instead of those
+            given here.
         pretrained: Weights of the network to begin with: a torchvision or timm file, .safetensors, .pth or .pt.
         seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
         num_augmentations: Passes over augmented copies of each image, flipped and moved as in training; 0 for none.
         corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
         levels: Which of the five strengths.
+        prevalences: The i.i.d. test set resampled to other class shares, `CLASS=SHARE`, several with commas between
+            them; classes that are not named share the rest as they do in the set.
         csfs: Names in `sfjax.csf.CSFS` and `FITTED`, or METHOD_CSF for one of any method on another one's network;
             `all` for all that the methods allow, `paper` for those of the paper among them.
         metrics: Those computed besides accuracy and AURC (`sfjax.study.measures`), none for all: with every score and
@@ -105,6 +114,8 @@ class Config:
 
     data: ManifestConfig = field(default_factory=ManifestConfig)
     tasks: tuple[str, ...] = tuple(PHANTOMS)
+    prepared: Path | None = None
+    training_sets: tuple[str, ...] = ()
     phantom_train: int = 1500
     phantom_test: int = 500
     image_size: int = 64
@@ -118,6 +129,7 @@ class Config:
     num_augmentations: int = 0
     corruptions: tuple[str, ...] = tuple(SHIFTS)
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
+    prevalences: tuple[str, ...] = ()
     csfs: tuple[str, ...] = ("all",)
     metrics: tuple[str, ...] = ()
     calibrate: Literal["platt", "isotonic", "none"] = "platt"
@@ -154,7 +166,7 @@ def settings_of(config: Config, task: str) -> Settings:
     """Returns what the networks of a task are: as configured, or as in the study."""
     if not config.published:
         return Settings(config.network, config.image_size, config.recipe)
-    published = PUBLISHED[task]
+    published = PUBLISHED[TRAINING_SETS[task].task if task in TRAINING_SETS else task]
     return Settings(published.network, published.image_size, published.recipe)
 
 
@@ -163,92 +175,9 @@ def entries_of(config: Config) -> tuple[str, ...]:
     return entries(config.csfs, config.methods, augmented=config.num_augmentations > 0)
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A configuration with its purpose, cost and what to expect."""
-
-    description: str
-    config: Config
-
-
-def _paper_preset(task: str) -> str:
+def paper_preset(task: str) -> str:
+    """Returns the name of the preset that has one task's settings of the study."""
     return f"paper-{task.replace('_', '-')}"
-
-
-_PAPER: Final = Config(
-    phantom_train=6000,
-    phantom_test=2000,
-    methods=("confidnet", "deep_gamblers"),
-    seeds=(0, 1, 2),
-    embedded_images=5000,
-    inference_batch_size=32,
-    passes_at_once=2,
-)
-
-PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {
-        "tiny": Preset(
-            "Tries the machinery: one task at 32 px, one seed, three passes. Half a minute; its numbers mean nothing.",
-            Config(
-                tasks=("dermoscopy",),
-                phantom_train=96,
-                phantom_test=40,
-                image_size=32,
-                recipe=Recipe(epochs=2, batch_size=32),
-                seeds=(0,),
-                num_samples=3,
-                corruptions=("brightness", "gaussian_noise"),
-                levels=(1, 5),
-                resamples=200,
-                csfs=("msr", "energy", "mcd_msr", "mcd_mi", "mahalanobis"),
-                embedded_images=60,
-            ),
-        ),
-        "quick": Preset(
-            "All four phantom tasks at 64 px, two seeds. About 10 minutes on two CPU cores; i.i.d. accuracy 85-97 %.",
-            Config(
-                # Eight: more comparisons need more resamples.
-                csfs=("msr", "pe", "energy", "mcd_msr", "mcd_pe", "mcd_mi", "mahalanobis", "knn")
-            ),
-        ),
-        "standard": Preset(
-            "All four phantom tasks at 224 px, DenseNet-121, three training methods, five seeds. Meant for an "
-            "accelerator; days on a CPU.",
-            Config(
-                phantom_train=6000,
-                phantom_test=2000,
-                image_size=224,
-                network="densenet121",
-                methods=("confidnet", "deep_gamblers", "devries"),
-                recipe=Recipe(epochs=30, learning_rate=1e-3, confidence_epochs=10, fine_tuning_epochs=5),
-                seeds=(0, 1, 2, 3, 4),
-                embedded_images=5000,
-                inference_batch_size=64,
-                passes_at_once=4,
-            ),
-        ),
-        "paper": Preset(
-            "As in the study, on phantoms: each task's network, image size, recipe and methods, three seeds. Meant for "
-            "several accelerators.",
-            dataclasses.replace(_PAPER, published=True),
-        ),
-        **{
-            _paper_preset(task): Preset(
-                f"One task of `paper`, with its settings to be changed and for real images (--manifest, --pretrained): "
-                f"{published.network} at {published.image_size} px.",
-                dataclasses.replace(
-                    _PAPER,
-                    tasks=(task,),
-                    network=published.network,
-                    image_size=published.image_size,
-                    recipe=published.recipe,
-                ),
-            )
-            for task, published in PUBLISHED.items()
-        },
-    }
-)
-"""Configurations by name."""
 
 
 def check(config: Config) -> None:
@@ -259,6 +188,7 @@ def check(config: Config) -> None:
         ("methods", config.methods, METHODS),
         ("corruptions", config.corruptions, SHIFTS),
         ("metrics", config.metrics, METRICS + COST_METRICS),
+        ("training_sets", config.training_sets, TRAINING_SETS),
         ("levels", config.levels, range(1, NUM_LEVELS + 1)),
     ):
         unknown = [value for value in values if value not in allowed]
@@ -309,13 +239,23 @@ def check(config: Config) -> None:
     if config.max_loss_weight is not None and not config.max_loss_weight > 0:
         raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
     entries_of(config)
+    for prior in config.prevalences:
+        parse_prior(prior)
+    if config.training_sets and config.data.manifest is not None:
+        raise ValueError("training_sets are of prepared images, and manifest names other ones. Give one of the two.")
     if config.published:
         plain = Config()
         given = [name for name in ("network", "image_size", "recipe") if getattr(config, name) != getattr(plain, name)]
         given += ["manifest"] if config.data.manifest is not None else []
         given += ["pretrained"] if config.pretrained is not None else []
+        unpublished = sorted({TRAINING_SETS[name].task for name in config.training_sets} - set(PUBLISHED))
+        if unpublished:
+            raise ValueError(
+                f"The study has no settings for {', '.join(unpublished)}. Give network, image_size and recipe yourself: "
+                "a preset other than paper, with --prepared and --training-sets."
+            )
         if given:
-            *first, last = map(_paper_preset, PUBLISHED)
+            *first, last = map(paper_preset, PUBLISHED)
             raise ValueError(
                 f"published gives each phantom task settings of its own, so that {' and '.join(given)} cannot be given "
                 f"for all of them. Take the preset of one task: {', '.join(first)} or {last}."
