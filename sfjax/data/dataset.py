@@ -50,13 +50,17 @@ class Dataset:
 
     def subset(self, split: str) -> tuple[Shaped[Images, "m h w k"], pd.DataFrame]:
         """Returns the images of one set, in memory or on disk as all are, and their rows of the table, from 0."""
+        rows = self.rows(split)
+        return self.images.take(rows, axis=0), self.table.iloc[rows].reset_index(drop=True)
+
+    def rows(self, split: str) -> Int[np.ndarray, " _"]:
+        """Returns where the images of one set are in `images` and `table`."""
         if split not in (*self.splits, *self.resampled):
             there = ", ".join((*self.splits, *self.resampled))
             raise ValueError(f"{self.name} has no set {split!r}. There are {there}.")
-        rows = self.resampled.get(split)
-        if rows is None:
-            rows = np.flatnonzero(self.table["split"] == split)
-        return self.images.take(rows, axis=0), self.table.iloc[rows].reset_index(drop=True)
+        if split in self.resampled:
+            return self.resampled[split]
+        return np.flatnonzero(self.table["split"] == split)
 
 
 def load_dataset(

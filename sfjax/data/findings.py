@@ -34,8 +34,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "undecodable image": "Replace or convert the file, or go on without it (skip_bad_images, --skip-bad-images).",
         "no image of the set is readable": "Correct the files, or remove the set's rows from the manifest.",
         "hold-out matches no image": "Hold out a value that is there.",
-        "shift leaks into training": "A set of unseen domains or subclasses has none that train, val or cal have: remove "
-        "those rows from training, or, where the set differs in something else, call its shift_kind named.",
+        "shift leaks into training": "A set of unseen domains or subclasses has none that train, val or cal have: "
+        "remove those rows from training, or, where the set differs in something else, call its shift_kind named.",
         "empty set": "Needed are train, val, iid_test (cal is made from val if it is missing). Rename the sets of the "
         "split column, or leave it out and the splits are drawn.",
         "fewer than two classes": "Failures cannot be told from successes here: move or add images of another class. "

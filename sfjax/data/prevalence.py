@@ -27,8 +27,8 @@ def parse_prior(text: str) -> Mapping[str, float]:
             value = -1.0
         if not equals or not label or label in prior or not 0 < value < 1:
             raise ValueError(
-                f"A prior is CLASS=SHARE, or several with commas between them, each class once and each share between 0 "
-                f"and 1; got {text!r}."
+                f"A prior is CLASS=SHARE, or several with commas between them, each class once and each share between "
+                f"0 and 1; got {text!r}."
             )
         prior[label] = value
     return MappingProxyType(prior)

@@ -66,8 +66,8 @@ def parse(expression: str) -> tuple[Condition, ...]:
         condition = Condition(column.rstrip("!").strip(), tuple(v.strip() for v in values.split("|")), negated)
         if not equals or not condition.column or not all(condition.values):
             raise ValueError(
-                f"A condition is COLUMN=VALUE, COLUMN=VALUE|VALUE or COLUMN!=VALUE, with & between several; got {part!r} "
-                f"in {expression!r}."
+                f"A condition is COLUMN=VALUE, COLUMN=VALUE|VALUE or COLUMN!=VALUE, with & between several; got "
+                f"{part!r} in {expression!r}."
             )
         conditions.append(condition)
     return tuple(conditions)
@@ -103,7 +103,9 @@ def as_text(table: pd.DataFrame, column: str, expression: str) -> np.ndarray:
         ValueError: There is no such column.
     """
     if column not in table:
-        raise ValueError(f"{expression!r} asks for the column {column!r}; there are {listing(list(table.columns), 40)}.")
+        raise ValueError(
+            f"{expression!r} asks for the column {column!r}; there are {listing(list(table.columns), 40)}."
+        )
 
     def text(value: object) -> str:
         if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):

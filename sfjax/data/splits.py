@@ -64,7 +64,8 @@ def assign_splits(table: pd.DataFrame, findings: Findings, *, seed: int, hold_ou
 
     Held-out images leave the source sets for the set of their hold-out, such as `acq_NAME` (domain) or `manif_NAME`
     (subclass), or, where several apply, for one of their own, such as `acq_manif_DOMAIN_SUBCLASS`; given shifted sets
-    keep theirs, and must differ from training in their domains or subclasses where they say that these shift. What else there is of their patients goes to
+    keep theirs, and must differ from training in their domains or subclasses where they say that these shift. What else
+    there is of held-out images' patients goes to
     `HELD_OUT_PATIENTS` where it would be in `train`, `val` or `cal` (or, where splits are drawn, in any source set), so
     that nothing is learned from a patient who is tested on.
 

@@ -1,6 +1,6 @@
 """The benchmark: its configuration, its units of work and its tables."""
 
-from sfjax.study.config import Config, ManifestConfig, entries_of
+from sfjax.study.config import Config, ManifestConfig, check, entries_of
 from sfjax.study.evidence import baseline
 from sfjax.study.networks import Task
 from sfjax.study.presets import PRESETS, Preset
@@ -19,6 +19,7 @@ __all__ = [
     "Task",
     "TestSet",
     "baseline",
+    "check",
     "collect",
     "collect_resamples",
     "entries_of",

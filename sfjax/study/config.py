@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from sfjax.data.prevalence import parse_prior
@@ -251,8 +250,8 @@ def check(config: Config) -> None:
         unpublished = sorted({TRAINING_SETS[name].task for name in config.training_sets} - set(PUBLISHED))
         if unpublished:
             raise ValueError(
-                f"The study has no settings for {', '.join(unpublished)}. Give network, image_size and recipe yourself: "
-                "a preset other than paper, with --prepared and --training-sets."
+                f"The study has no settings for {', '.join(unpublished)}. Give network, image_size and recipe "
+                "yourself: a preset other than paper, with --prepared and --training-sets."
             )
         if given:
             *first, last = map(paper_preset, PUBLISHED)

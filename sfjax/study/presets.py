@@ -72,9 +72,9 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             ),
         ),
         "paper": Preset(
-            "The study: every training set and shift, each task's network, image size, recipe and methods, three seeds, "
-            "on images that experiments.prepare has made ready (--prepared). --dry-run lists them. Meant for several "
-            "accelerators.",
+            "The study: every training set and shift, each task's network, image size, recipe and methods, three "
+            "seeds, on images that experiments.prepare has made ready (--prepared). --dry-run lists them. Meant for "
+            "several accelerators.",
             dataclasses.replace(
                 _PAPER,
                 published=True,

@@ -58,7 +58,7 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
         prevalence_name(prior): resample_to_prior(labels, parse_prior(prior), sha256=content, seed=config.data_seed)
         for prior in config.prevalences
     }
-    places = np.flatnonzero(dataset.table["split"] == "iid_test")
+    places = dataset.rows("iid_test")
     return dataclasses.replace(dataset, resampled={name: places[rows] for name, rows in resampled.items()})
 
 

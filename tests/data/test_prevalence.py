@@ -35,7 +35,7 @@ def test_the_draw_depends_on_content_and_seed_and_not_on_order():
 
 @pytest.mark.parametrize("text", ["a", "a=", "a=0", "a=1", "a=x", "=0.1", "a=0.1,a=0.2", "a=nan", ""])
 def test_what_is_no_prior_is_refused(text):
-    with pytest.raises(ValueError, match="A prior is CLASS=SHARE.*got"):
+    with pytest.raises(ValueError, match=r"A prior is CLASS=SHARE.*got"):
         parse_prior(text)
 
 

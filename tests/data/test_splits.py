@@ -154,9 +154,7 @@ def test_two_hold_outs_of_one_name_are_refused():
         assign(table(4, label=["a"] * 4, domain=["x"] * 4), hold_out=["domain=x", "domain=x"])
 
 
-@pytest.mark.parametrize(
-    ("column", "kind"), [("domain", "acquisition"), ("subclass", "manifestation"), ("domain", "")]
-)
+@pytest.mark.parametrize(("column", "kind"), [("domain", "acquisition"), ("subclass", "manifestation"), ("domain", "")])
 def test_a_given_shift_that_training_has_seen_is_refused(column, kind):
     given = ["train", "val", "cal", "iid_test", "acq_new", "acq_new"]
     rows = table(6, label=["a"] * 6, split=given, **{column: ["x", "x", "x", "y", "y", "x"]})

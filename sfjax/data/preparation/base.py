@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
+
+from sfjax.data.selection import HoldOut
 
 Progress = Callable[[str, int, int], object]
 """Called with (what is being done, things done, things in all)."""
@@ -32,27 +34,13 @@ class Needed(NamedTuple):
     access: str
 
 
-class HoldOut(NamedTuple):
-    """A shifted test set that training never sees.
-
-    Attributes:
-        name: Of the test set.
-        kind: `acquisition` or `manifestation`.
-        where: Which rows: `COLUMN=VALUE`, several values with `|` between them, several conditions with `&`.
-    """
-
-    name: str
-    kind: Literal["acquisition", "manifestation"]
-    where: str
-
-
 class TrainingSet(NamedTuple):
     """What one set of networks is trained on.
 
     Attributes:
         name: Ours.
         study_name: In the study's code; "" where it has none.
-        pool: Which rows it is about, as `HoldOut.where`; "" is all.
+        pool: Which rows it is about, an expression of `sfjax.data.selection`; "" is all.
         hold_out: What is kept out of training and tested on.
         corruptions: Of its i.i.d. test set, names in `sfjax.shifts.SHIFTS`.
         label: The column that is the class.
