@@ -89,6 +89,6 @@ def resample_to_prior(
         raise ValueError(f"With the shares {dict(shares)} no image is left of {', '.join(lost)}. Choose larger ones.")
     chosen = []
     for name, rows in there.items():
-        drawn = [hashlib.sha256(f"{seed}:prevalence:{sha256[row]}".encode()).hexdigest() for row in rows]
+        drawn = [hashlib.sha256(f"{seed}:prevalence:{sha256[row]}".encode()).hexdigest() for row in rows.tolist()]
         chosen.append(rows[np.argsort(np.array(drawn), kind="stable")[: kept[name]]])
     return np.sort(np.concatenate(chosen))

@@ -118,7 +118,7 @@ def _held_out(
         if unknown := int((source & ~known(table, one.where)).sum()):
             findings.note(f"Of {unknown} images it is not known whether {one.where} holds: they are not held out.")
     names, kinds = (np.full(len(table), "", dtype=object) for _ in range(2))
-    held = meeting.any(axis=0)
+    held = np.asarray(meeting.any(axis=0))
     for i in np.flatnonzero(held):
         names[i], kinds[i] = held_out_set([one for one, rows in zip(wanted, meeting, strict=True) if rows[i]])
     return held, names, kinds

@@ -131,15 +131,13 @@ def _of_task(config: Config, name: str) -> Outlook:
 def _images(config: Config, name: str) -> _Images:
     if config.training_sets:
         return _of_training_set(config, name)
-    if config.data.manifest is None:
+    data = config.data
+    if data.manifest is None:
         phantom, share = PHANTOMS[name], config.phantom_test / COUNTS["iid_test"]
         others = round(sum(count * share for split, count in COUNTS.items() if split not in ("train", "iid_test")))
-        total, shifted = (
-            config.phantom_train + config.phantom_test + others,
-            (phantom.acquisition, phantom.manifestation),
-        )
+        total = config.phantom_train + config.phantom_test + others
+        shifted = phantom.acquisition, phantom.manifestation
         return _Images(total, True, config.phantom_train, len(phantom.classes), phantom.channels, shifted)
-    data = config.data
     columns = {column: getattr(data, f"{column}_column") for column in ("image_path", "label", "split")}
     findings = Findings(data.manifest.name)
     renamed = {column: found for column, found in columns.items() if found != column}
