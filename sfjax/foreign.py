@@ -14,7 +14,10 @@ Kind = Literal["logits", "probabilities", "log_probabilities"]
 SUM_TOLERANCE: Final = 1e-2
 """How far from 1 the probabilities of an image may add up: what bfloat16 leaves of a softmax."""
 LOG_SUM_TOLERANCE: Final = 1e-5
-"""The same where logits are suspected to be log-probabilities, in float32: logits may come near that by chance."""
+"""The same where logits are suspected to be log-probabilities, of float32 and longer: logits may come near that by
+chance."""
+MOST_UNSUSPECTED: Final = 30
+"""So few numbers may all lie from 0 to 1 and be logits."""
 LEAST_PROBABILITY: Final = float(np.finfo(np.float32).tiny)
 """The smallest normal float32, 1.2e-38, which stands for smaller probabilities, so that logarithms are finite."""
 
@@ -42,11 +45,13 @@ def class_scores(value: Any, field: str, axes: str, kind: Kind) -> np.ndarray:
         )
     _finite(array, field, but_minus_infinity=kind != "probabilities")
     if kind == "logits":
-        _check_logits(array, field)
+        _check_logits(array, field, _rounding(value))
         return array
     if kind == "log_probabilities":
         _check_log_probabilities(array, field)
-        return np.maximum(array, np.log(np.float32(LEAST_PROBABILITY)))
+        # No class that is ruled out comes before one that has a probability, however small.
+        least = min(float(np.log(LEAST_PROBABILITY)), float(array[np.isfinite(array)].min(initial=0.0)))
+        return np.where(np.isneginf(array), np.float32(least), array)
     wrong = np.logical_not(_are_probabilities(array))
     if wrong.any():
         place = _first(wrong)
@@ -73,6 +78,8 @@ def numbers(value: Any, field: str, axes: str) -> np.ndarray:
     array = _floats(value, field)
     if array.ndim != axes.count(", ") + 1:
         raise ValueError(f"{field} must have the shape {axes}; got {array.shape}.")
+    if 0 in array.shape:
+        raise ValueError(f"{field} must have the shape {axes} with something in it; got {array.shape}.")
     _finite(array, field, but_minus_infinity=False)
     return array
 
@@ -116,6 +123,22 @@ def check_rows(fields: dict[str, np.ndarray | None]) -> None:
             )
 
 
+def check_passes(fields: dict[str, np.ndarray | None]) -> None:
+    """Raises ValueError where fields of passes have other classes than the logits, or another number of passes."""
+    logits, passes = fields["logits"], fields["mc_logits"]
+    classes = 0 if logits is None else logits.shape[-1]
+    for name in ("mc_logits", "tta_logits"):
+        if (array := fields[name]) is not None and array.shape[-1] != classes:
+            raise ValueError(
+                f"{name} must have the classes of logits: expected {classes}, found {array.shape[-1]}. Their shape is "
+                "(n, t, c), passes before classes."
+            )
+    for name in ("mc_reservation", "mc_confidence"):
+        if (array := fields[name]) is not None and (passes is None or array.shape[1] != passes.shape[1]):
+            found = "there are none" if passes is None else f"expected {passes.shape[1]}, found {array.shape[1]}"
+            raise ValueError(f"{name} must have the passes of mc_logits: {found}.")
+
+
 def from_tensor(value: Any, *, as_float: bool) -> Any:
     """Returns a torch tensor as a NumPy array, and anything else as it is; torch itself is not asked for.
 
@@ -126,16 +149,22 @@ def from_tensor(value: Any, *, as_float: bool) -> Any:
     if not hasattr(value, "detach"):
         return value
     tensor = value.detach().cpu()
-    return (tensor.float() if as_float else tensor).numpy()
+    return (tensor.float() if as_float and "bfloat16" in str(tensor.dtype) else tensor).numpy()
 
 
-def _check_logits(array: np.ndarray, field: str) -> None:
+def _check_logits(array: np.ndarray, field: str, rounding: float) -> None:
     if _are_probabilities(array).all():
         raise ValueError(
             f"{field} must be logits, and all entries are from 0 to 1 and add up to 1 in every row, as softmax's do. "
             "Give what went into the softmax, or say logits_are='probabilities' where that is lost."
         )
-    if _are_log_probabilities(array, LOG_SUM_TOLERANCE).all():
+    if array.size > MOST_UNSUSPECTED and array.min() >= 0 and array.max() <= 1:
+        raise ValueError(
+            f"{field} must be logits, and all {array.size} entries are from 0 to 1, as those of a sigmoid are, or of a "
+            "softmax without one of its columns. Give what went into it. Logits that happen to be so go into "
+            "Outputs(...), which takes them unchecked."
+        )
+    if _are_log_probabilities(array, max(LOG_SUM_TOLERANCE, rounding)).all():
         raise ValueError(
             f"{field} must be logits, and the exponentials of all rows add up to 1, as those of log-softmax do. Give "
             "what went into it, or say logits_are='log_probabilities' where that is lost."
@@ -195,6 +224,13 @@ def _finite(array: np.ndarray, field: str, *, but_minus_infinity: bool) -> None:
             f"{field}{place} is {array[tuple(place)]} ({int(bad.any(tuple(range(1, bad.ndim))).sum())} of {len(array)} "
             "rows have such entries). Find out what the network met there, or leave these images out."
         )
+
+
+def _rounding(value: Any) -> float:
+    """Returns twice the relative rounding of what was given, where its floats are short, else 0."""
+    dtype = getattr(value, "dtype", None)
+    short = dtype in (jnp.float16, jnp.bfloat16)
+    return 2 * float(jnp.finfo(dtype).eps) if short else 0.0
 
 
 def _first(where: np.ndarray) -> list[int]:

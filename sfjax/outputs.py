@@ -64,6 +64,9 @@ class Outputs:
         *,
         features: Any = None,
         mc_logits: Any = None,
+        mc_reservation: Any = None,
+        mc_confidence: Any = None,
+        tta_logits: Any = None,
         reservation: Any = None,
         confidence: Any = None,
         logits_are: foreign.Kind = "logits",
@@ -77,8 +80,12 @@ class Outputs:
             labels: True classes, integers from 0 to c - 1, or -1 for a class that the network does not know; shape
                 (n,).
             features: The penultimate layer, shape (n, d).
-            mc_logits: Passes of Monte Carlo dropout, or the members of an ensemble; shape (n, t, c). They are kept, and
-                `mc` has their statistics.
+            mc_logits: Passes of Monte Carlo dropout, or the members of an ensemble, whose mean softmax, as
+                log-probabilities, then stands in `logits`; shape (n, t, c). They are kept, and `mc` has their
+                statistics.
+            mc_reservation: The reservation of every pass, shape (n, t).
+            mc_confidence: The confidence of every pass, shape (n, t).
+            tta_logits: Passes over augmented copies, without dropout; shape (n, t, c). `tta` has their statistics.
             reservation: The logit of not betting on any class, on the scale of the logits; with probabilities the
                 log-odds of reserving. Shape (n,).
             confidence: The logit of a learned confidence, shape (n,).
@@ -93,24 +100,30 @@ class Outputs:
         """
         scores = foreign.class_scores(logits, "logits", "(n, c)", logits_are)
         passes = None if mc_logits is None else foreign.class_scores(mc_logits, "mc_logits", "(n, t, c)", logits_are)
-        arrays = {
+        copies = None if tta_logits is None else foreign.class_scores(tta_logits, "tta_logits", "(n, t, c)", logits_are)
+        given = {
+            "features": (features, "(n, d)"),
+            "reservation": (reservation, "(n,)"),
+            "confidence": (confidence, "(n,)"),
+            "mc_reservation": (mc_reservation, "(n, t)"),
+            "mc_confidence": (mc_confidence, "(n, t)"),
+        }
+        arrays: dict[str, np.ndarray | None] = {
             "logits": scores,
             "labels": foreign.classes(labels, scores.shape[-1]),
-            "features": None if features is None else foreign.numbers(features, "features", "(n, d)"),
             "mc_logits": passes,
-            "reservation": None if reservation is None else foreign.numbers(reservation, "reservation", "(n,)"),
-            "confidence": None if confidence is None else foreign.numbers(confidence, "confidence", "(n,)"),
+            "tta_logits": copies,
+            **{name: None if one is None else foreign.numbers(one, name, axes) for name, (one, axes) in given.items()},
         }
         foreign.check_rows(arrays)
-        if passes is not None and passes.shape[-1] != scores.shape[-1]:
-            raise ValueError(
-                f"mc_logits must have the classes of logits: expected {scores.shape[-1]}, found {passes.shape[-1]}. "
-                "Their shape is (n, t, c), passes before classes."
-            )
+        foreign.check_passes(arrays)
         fields: dict[str, Any] = {name: jnp.asarray(array) for name, array in arrays.items() if array is not None}
+        of_copies = fields.pop("tta_logits", None)
+        of_heads = (fields.get(name) for name in ("mc_reservation", "mc_confidence"))
         return cls(
             **fields,
-            mc=of_stored_passes(fields["mc_logits"]) if passes is not None else None,
+            mc=of_stored_passes(fields["mc_logits"], *of_heads) if passes is not None else None,
+            tta=of_stored_passes(of_copies) if of_copies is not None else None,
             logits_are="logits" if logits_are == "logits" else "log_probabilities",
         )
 
@@ -122,6 +135,9 @@ class Outputs:
         *,
         features: Any = None,
         mc_logits: Any = None,
+        mc_reservation: Any = None,
+        mc_confidence: Any = None,
+        tta_logits: Any = None,
         reservation: Any = None,
         confidence: Any = None,
         logits_are: foreign.Kind = "logits",
@@ -134,6 +150,9 @@ class Outputs:
             labels: Integer tensor, shape (n,).
             features: Shape (n, d).
             mc_logits: Shape (n, t, c).
+            mc_reservation: Shape (n, t).
+            mc_confidence: Shape (n, t).
+            tta_logits: Shape (n, t, c).
             reservation: Shape (n,).
             confidence: Shape (n,).
             logits_are: As in `from_numpy`.
@@ -146,6 +165,9 @@ class Outputs:
             foreign.from_tensor(labels, as_float=False),
             features=foreign.from_tensor(features, as_float=True),
             mc_logits=foreign.from_tensor(mc_logits, as_float=True),
+            mc_reservation=foreign.from_tensor(mc_reservation, as_float=True),
+            mc_confidence=foreign.from_tensor(mc_confidence, as_float=True),
+            tta_logits=foreign.from_tensor(tta_logits, as_float=True),
             reservation=foreign.from_tensor(reservation, as_float=True),
             confidence=foreign.from_tensor(confidence, as_float=True),
             logits_are=logits_are,

@@ -133,14 +133,25 @@ def mc_statistics(
     return statistics, passes
 
 
-def of_stored_passes(logits: Float[Array, "n t c"], *, passes_at_once: int = 10) -> MCStatistics:
+def of_stored_passes(
+    logits: Float[Array, "n t c"],
+    reservation: Float[Array, "n t"] | None = None,
+    confidence: Float[Array, "n t"] | None = None,
+    *,
+    passes_at_once: int = 10,
+) -> MCStatistics:
     """Returns the statistics of passes whose logits are all there.
 
     Args:
         logits: Of every pass.
+        reservation: Of every pass, of a deep gambler.
+        confidence: The logit of a learned confidence of every pass.
         passes_at_once: How many of them are computed side by side; bounds memory.
     """
-    statistics, _ = mc_statistics(lambda index: Passes(logits[:, index]), logits.shape[1], passes_at_once)
+    stored = Passes(logits, reservation, confidence)
+    # A last chunk asks for passes beyond the last one, which are not counted: the index stays at the last.
+    one_pass = lambda index: jax.tree.map(lambda field: field[:, index], stored)  # noqa: E731
+    statistics, _ = mc_statistics(one_pass, logits.shape[1], passes_at_once)
     return statistics
 
 

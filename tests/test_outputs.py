@@ -205,6 +205,18 @@ def changed(value, place, entry) -> np.ndarray:
             {"logits": changed(softmax(LOGITS), (2, 2), -np.inf), "logits_are": "probabilities"},
             r"logits must be finite as float32, and row 2",
         ),
+        ({"logits": np.log(softmax(LOGITS)).astype(np.float16)}, "logits must be logits.*log-softmax"),
+        (
+            {"logits": np.linspace(0, 1, 32).reshape(4, 8)},
+            r"logits must be logits, and all 32 entries are from 0 to 1.*sigmoid.*without one of its columns",
+        ),
+        ({"features": np.zeros((4, 0))}, r"features must have the shape \(n, d\) with something in it; got \(4, 0\)"),
+        ({"tta_logits": np.zeros((4, 3, 2))}, "tta_logits must have the classes of logits: expected 3, found 2"),
+        ({"mc_confidence": np.zeros((4, 2))}, "mc_confidence must have the passes of mc_logits: there are none"),
+        (
+            {"mc_confidence": np.zeros((4, 2)), "mc_logits": np.full((4, 5, 3), 2.0)},
+            "mc_confidence must have the passes of mc_logits: expected 5, found 2",
+        ),
         ({"logits": np.log(softmax(LOGITS))}, "logits must be logits.*log-softmax.*logits_are='log_probabilities'"),
         ({"mc_logits": np.log(softmax(np.zeros((4, 2, 3))))}, "mc_logits must be logits.*log-softmax"),
         (
@@ -244,6 +256,26 @@ def test_of_probabilities_the_logarithms_are_kept(rng):
     for short in (np.float16, jnp.bfloat16):
         half = o.Outputs.from_numpy(softmax(LOGITS).astype(short), LABELS, logits_are="probabilities")
         np.testing.assert_allclose(half.logits, outputs.logits, atol=2e-2)
+
+
+def test_passes_of_other_programs_have_the_statistics_of_their_heads_and_copies(rng):
+    logits, confidence, reservation = rng.normal(size=(4, 13, 3)), rng.normal(size=(4, 13)), rng.normal(size=(4, 13))
+    outputs = o.Outputs.from_numpy(
+        LOGITS, LABELS, mc_logits=logits, mc_confidence=confidence, mc_reservation=reservation, tta_logits=logits + 1
+    )
+    sigmoid = 1 / (1 + np.exp(-confidence))
+    np.testing.assert_allclose(outputs.mc.confidence_mean, sigmoid.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(outputs.mc.confidence_std, sigmoid.std(1), rtol=1e-4)
+    with_reservation = softmax(np.concatenate([logits, reservation[..., None]], -1))
+    np.testing.assert_allclose(outputs.mc.reservation_mean, with_reservation[..., -1].mean(1), rtol=1e-5)
+    np.testing.assert_allclose(outputs.tta.log_mean, outputs.mc.log_mean, atol=1e-5)
+    np.testing.assert_allclose(outputs.tta.mean_logits, outputs.mc.mean_logits + 1, atol=1e-5)
+
+
+def test_log_probabilities_below_the_floor_are_kept_and_ruled_out_classes_stay_last():
+    logarithms = np.array([[0.0, -200.0, -np.inf], [0.0, -1000.0, -500.0]])
+    outputs = o.Outputs.from_numpy(logarithms, [0, 0], logits_are="log_probabilities")
+    np.testing.assert_array_equal(outputs.logits, np.array([[0, -200, -1000], [0, -1000, -500]], np.float32))
 
 
 def test_log_probabilities_are_those_of_the_probabilities():
@@ -298,6 +330,10 @@ class Tensor:
 
     def __init__(self, array, *, graph=True, device="cuda"):
         self.array, self.graph, self.device = np.asarray(array), graph, device
+
+    @property
+    def dtype(self):
+        return f"torch.{self.array.dtype}"
 
     def __array__(self, *_, **__):
         raise TypeError("can't convert cuda tensor to numpy")

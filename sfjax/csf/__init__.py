@@ -12,7 +12,7 @@ from typing import Final
 from sfjax.csf import combined, distances, learned, monte_carlo, rules, shaped, tuned
 from sfjax.csf.base import ANY, CSF, augmented_statistics, mc_statistics
 from sfjax.csf.calibrated import isotonic, platt, temperature
-from sfjax.csf.combined import average, both, product, rank_average, sirc
+from sfjax.csf.combined import accept, average, both, product, rank_average, sirc
 from sfjax.csf.compose import Statistics, deterministic, fitted, mc_mean, of_mc_statistics
 
 _MSR = deterministic(rules.log_odds, probability=rules.softmax_maximum)
@@ -103,6 +103,7 @@ __all__ = [
     "CSFS",
     "FITTED",
     "PAPER",
+    "accept",
     "average",
     "both",
     "deterministic",

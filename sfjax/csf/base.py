@@ -56,7 +56,7 @@ def mc_statistics(outputs: Outputs) -> MCStatistics:
     Raises:
         ValueError: There are none.
     """
-    remedy = "Make them with sfjax.inference.run(..., num_samples=50)."
+    remedy = "Make them with sfjax.inference.run(..., num_samples=50), or give Outputs.from_numpy(..., mc_logits=...)."
     return required(outputs.mc, "needs Monte Carlo dropout passes", "outputs.mc", remedy)
 
 
@@ -66,7 +66,9 @@ def augmented_statistics(outputs: Outputs) -> MCStatistics:
     Raises:
         ValueError: There are none.
     """
-    remedy = "Make them with sfjax.inference.run(..., augmentations=10)."
+    remedy = (
+        "Make them with sfjax.inference.run(..., augmentations=10), or give Outputs.from_numpy(..., tta_logits=...)."
+    )
     return required(outputs.tta, "needs passes over augmented copies of the images", "outputs.tta", remedy)
 
 

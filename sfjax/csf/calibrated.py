@@ -20,14 +20,15 @@ _STEPS = 100
 
 
 class Line(NamedTuple):
-    """A probability of being right as `sigmoid(slope * score + offset)`."""
+    """A probability of being right as `sigmoid(slope * score + offset)`, with a slope of at least 0."""
 
     slope: float
     offset: float
 
     def __call__(self, score: Float[Array, " n"]) -> Float[Array, " n"]:
         """Returns the probabilities of images with such scores."""
-        return jax.nn.sigmoid(self.slope * score + self.offset)
+        # A score may be infinite, of an image on which all but one class are ruled out.
+        return jax.nn.sigmoid((self.slope * score if self.slope else jnp.zeros_like(score)) + self.offset)
 
 
 class Steps(NamedTuple):
@@ -45,18 +46,22 @@ Calibration = Line | Steps
 
 
 def platt_line(score: Float[np.ndarray, " n"], failure: np.ndarray) -> Line:
-    """Returns the logistic regression of success on the score, with Platt's targets.
+    """Returns the logistic regression of success on the score, with Platt's targets; it never falls.
 
-    Those are a little off 0 and 1, so that there is a line where nothing fails, or where a threshold tells all.
+    Those are a little off 0 and 1, so that there is a line where nothing fails, or where a threshold tells all. Where
+    success falls with the score, the best line that does not is level: the score says nothing of being right.
 
     Args:
-        score: Finite.
+        score: Images whose score is not finite are left out.
         failure: Which images fail.
+
+    Raises:
+        ValueError: No score is finite.
 
     References:
         Platt, Probabilistic outputs for support vector machines, 1999.
     """
-    score, failure = np.asarray(score, np.float64), np.asarray(failure, bool)
+    score, failure = _finite(score, failure)
     right, wrong = int((~failure).sum()), int(failure.sum())
     target = np.where(failure, 1 / (wrong + 2), (right + 1) / (right + 2))
     middle, spread = score.mean(), score.std()
@@ -77,12 +82,14 @@ def platt_line(score: Float[np.ndarray, " n"], failure: np.ndarray) -> Line:
         beta = beta - size * step
         if np.abs(size * step).max() < 1e-10:
             break
+    if beta[0] <= 0:
+        return Line(0.0, float(np.log(target.mean() / (1 - target.mean()))))
     slope = beta[0] / (spread if spread > 0 else 1)
     return Line(float(slope), float(beta[1] - slope * middle))
 
 
 def platt(csf: CSF, validation: Outputs) -> CSF:
-    """Returns the CSF with a probability of being right by logistic regression: monotone in the score.
+    """Returns the CSF with a probability of being right by logistic regression: it rises with the score, or is level.
 
     Args:
         csf: Any.
@@ -91,7 +98,7 @@ def platt(csf: CSF, validation: Outputs) -> CSF:
     Raises:
         ValueError: There are no validation images.
     """
-    return _with(csf, platt_line(*_scored(csf, validation)))
+    return _with(csf, platt_line(np.asarray(csf.score(validation)), failures(csf, validation)))
 
 
 def isotonic(csf: CSF, validation: Outputs) -> CSF:
@@ -109,16 +116,20 @@ def isotonic(csf: CSF, validation: Outputs) -> CSF:
     References:
         Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
     """
-    return _with(csf, isotonic_steps(*_scored(csf, validation)))
+    return _with(csf, isotonic_steps(np.asarray(csf.score(validation)), failures(csf, validation)))
 
 
 def isotonic_steps(score: Float[np.ndarray, " n"], failure: np.ndarray) -> Steps:
     """Returns the rising steps that are nearest to the shares of successes, by squared distance.
 
     Args:
-        score: Finite.
+        score: Images whose score is not finite are left out.
         failure: Which images fail.
+
+    Raises:
+        ValueError: No score is finite.
     """
+    score, failure = _finite(score, failure)
     places, which = np.unique(score, return_inverse=True)
     counts = np.bincount(which)
     level = isotonic_regression(np.bincount(which, ~failure) / counts, weights=counts).x
@@ -145,7 +156,6 @@ def temperature(csf: CSF, validation: Outputs) -> CSF:
     of_classes = csf.log_probabilities
     if of_classes is None:
         raise ValueError("A temperature is of class probabilities, and this score has none. Take platt or isotonic.")
-    _scored(csf, validation)
     if not bool((validation.labels >= 0).any()):
         raise ValueError("A temperature is learned from validation images of known class, and there are none.")
     factor = 1 / best_temperature(of_classes(validation), validation.labels)
@@ -158,8 +168,8 @@ def temperature(csf: CSF, validation: Outputs) -> CSF:
     )
 
 
-def _scored(csf: CSF, validation: Outputs) -> tuple[np.ndarray, np.ndarray]:
-    score, failure = np.asarray(csf.score(validation)), failures(csf, validation)
+def _finite(score: np.ndarray, failure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    score, failure = np.asarray(score, np.float64), np.asarray(failure, bool)
     finite = np.isfinite(score)
     if not finite.any():
         raise ValueError("A probability is learned from validation images with finite scores, and there are none.")

@@ -1,6 +1,8 @@
-"""Scores made of several others. Higher is surer."""
+"""Scores made of several others. Higher is surer; they cost what their members do.
 
-import functools
+A combined score applies to the networks that all of its members apply to, and speaks of the first one's prediction.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -8,16 +10,16 @@ from typing import Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sfjax.csf import rules
-from sfjax.csf.base import CSF, features_of
+from sfjax.csf.base import ANY, CSF, features_of
 from sfjax.csf.calibrated import platt
 from sfjax.csf.compose import Rule, deterministic, predict_plain
 from sfjax.csf.distances import knn, mahalanobis
 from sfjax.csf.shaped import residual
 from sfjax.csf.tuned import validation_of
-from sfjax.outputs import Head, Outputs
+from sfjax.outputs import Head, Outputs, take
 
 LOG_UNCERTAINTY: Final[Mapping[str, Rule]] = MappingProxyType(
     {
@@ -30,6 +32,9 @@ LOG_UNCERTAINTY: Final[Mapping[str, Rule]] = MappingProxyType(
 
 FEATURE_NORM: Final = CSF(score=lambda outputs: jnp.abs(features_of(outputs)).sum(-1), predict=predict_plain)
 """The 1-norm of the features, which images unlike all training images tend to have small."""
+
+MOST_SEEN: Final = 10_000
+"""Training images, drawn at random, from which SIRC takes a secondary score's mean and deviation."""
 
 _MSR: Final = deterministic(rules.log_odds, probability=rules.softmax_maximum)
 
@@ -66,6 +71,8 @@ def sirc(primary: str, secondaries: Sequence[CSF], train: Outputs) -> CSF:
             f"and {len(secondaries)}."
         )
     log_uncertainty, gates = LOG_UNCERTAINTY[primary], []
+    if len(train) > MOST_SEEN:
+        train = take(train, np.sort(np.random.default_rng(0).choice(len(train), MOST_SEEN, replace=False)))
     for csf in secondaries:
         seen = np.asarray(csf.score(train), np.float64)
         # A secondary that does not vary in training says nothing: its gate is nowhere sharp.
@@ -77,14 +84,14 @@ def sirc(primary: str, secondaries: Sequence[CSF], train: Outputs) -> CSF:
             total = total + jax.nn.softplus(-gate.slope * (csf.score(outputs) - gate.start))
         return -total
 
-    return CSF(score=score, predict=predict_plain)
+    return CSF(score=score, predict=predict_plain, methods=_shared_methods(secondaries))
 
 
 def average(csfs: Sequence[CSF]) -> CSF:
     """Returns the mean of several probabilities of being right: what `platt` or `isotonic` gives scores without one.
 
     Args:
-        csfs: At least one, all with a probability; the first one's prediction is spoken of.
+        csfs: At least one, all with a probability.
 
     Raises:
         ValueError: One has no probability.
@@ -94,11 +101,13 @@ def average(csfs: Sequence[CSF]) -> CSF:
     def mean(outputs: Outputs) -> Float[Array, " n"]:
         return jnp.stack([probability(outputs) for probability in probabilities]).mean(0)
 
-    return CSF(score=mean, predict=csfs[0].predict, probability=mean)
+    return CSF(score=mean, predict=csfs[0].predict, probability=mean, methods=_shared_methods(csfs))
 
 
 def product(csfs: Sequence[CSF]) -> CSF:
     """Returns the product of several probabilities of being right, as its logarithm: one doubt is enough.
+
+    It is no probability of being right itself, since its factors are about the same event: `platt` makes one of it.
 
     Args:
         csfs: As for `average`.
@@ -112,35 +121,64 @@ def product(csfs: Sequence[CSF]) -> CSF:
         factors = [jnp.log(jnp.maximum(probability(outputs), 1e-30)) for probability in probabilities]
         return jnp.stack(factors).sum(0)
 
-    return CSF(score=log_product, predict=csfs[0].predict, probability=lambda outputs: jnp.exp(log_product(outputs)))
+    return CSF(score=log_product, predict=csfs[0].predict, methods=_shared_methods(csfs))
 
 
 def rank_average(csfs: Sequence[CSF], validation: Outputs) -> CSF:
     """Returns the mean of the shares of validation images that each score is above.
 
     Args:
-        csfs: At least one; the first one's prediction is spoken of.
+        csfs: At least one.
         validation: Gives every score its ranks, so that an image's score does not depend on which others are tested.
     """
-    return CSF(score=_of_ranks(csfs, validation, lambda shares: shares.mean(0)), predict=csfs[0].predict)
+    return _of_ranks(csfs, validation, lambda shares: shares.mean(0))
 
 
 def both(csfs: Sequence[CSF], validation: Outputs) -> CSF:
     """Returns the least of the shares of validation images that each score is above.
 
     A threshold t on it accepts an image where every score is above its own threshold, the one that a share t of
-    validation images is below: all of them have to agree.
+    validation images is below: all of them have to agree. `accept` takes thresholds that are chosen one by one.
 
     Args:
         csfs: As for `rank_average`.
         validation: As for `rank_average`.
     """
-    return CSF(score=_of_ranks(csfs, validation, lambda shares: shares.min(0)), predict=csfs[0].predict)
+    return _of_ranks(csfs, validation, lambda shares: shares.min(0))
+
+
+def accept(csfs: Sequence[CSF], thresholds: Sequence[float]) -> Callable[[Outputs], Bool[Array, " n"]]:
+    """Returns the selector that accepts an image where every score is at least its threshold.
+
+    Args:
+        csfs: At least one.
+        thresholds: One a score, such as `sfjax.metrics` promises a risk for.
+
+    Raises:
+        ValueError: There are not as many thresholds as scores, or none.
+    """
+    if not csfs or len(csfs) != len(thresholds):
+        raise ValueError(f"Every score has a threshold; got {len(csfs)} scores and {len(thresholds)} thresholds.")
+
+    def accepted(outputs: Outputs) -> Bool[Array, " n"]:
+        return jnp.stack([csf.score(outputs) >= t for csf, t in zip(csfs, thresholds, strict=True)]).all(0)
+
+    return accepted
+
+
+def _shared_methods(csfs: Sequence[CSF]) -> frozenset[str]:
+    shared = frozenset.intersection(ANY, *(csf.methods for csf in csfs))
+    if not shared:
+        raise ValueError(
+            "Scores to combine must apply to one network, and no training method has all of these: "
+            f"{'; '.join(', '.join(sorted(csf.methods)) for csf in csfs)}."
+        )
+    return shared
 
 
 def _of_ranks(
     csfs: Sequence[CSF], validation: Outputs, combine: Callable[[Float[Array, "s n"]], Float[Array, " n"]]
-) -> Callable[[Outputs], Float[Array, " n"]]:
+) -> CSF:
     if not csfs:
         raise ValueError("Scores to combine must be at least one, and there is none.")
     ladders = []
@@ -153,7 +191,7 @@ def _of_ranks(
     def score(outputs: Outputs) -> Float[Array, " n"]:
         return combine(jnp.stack([jnp.interp(csf.score(outputs), *ladder) for csf, *ladder in ladders]))
 
-    return score
+    return CSF(score=score, predict=csfs[0].predict, methods=_shared_methods(csfs))
 
 
 def _probabilities(csfs: Sequence[CSF]) -> list[Callable[[Outputs], Float[Array, " n"]]]:
@@ -166,23 +204,36 @@ def _probabilities(csfs: Sequence[CSF]) -> list[Callable[[Outputs], Float[Array,
     return found
 
 
-def _sirc(
-    secondaries: Callable[[Outputs, Head | None], Sequence[CSF]],
-    train: Outputs,
-    *,
-    head: Head | None = None,
-    validation: Outputs | None = None,
-    primary: str = "msr",
+def sirc_norm(
+    train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, primary: str = "msr"
 ) -> CSF:
-    """Returns `sirc` with secondary scores that are fitted first; `head` and `validation` as for all of `FITTED`."""
+    """Returns `sirc` with the features' 1-norm; arguments as for all of `FITTED`, and the primary score's name."""
+    del head, validation
+    return sirc(primary, [FEATURE_NORM], train)
+
+
+def sirc_residual(
+    train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, primary: str = "msr"
+) -> CSF:
+    """Returns `sirc` with `residual`; arguments as for `sirc_norm`."""
     del validation
-    return sirc(primary, secondaries(train, head), train)
+    return sirc(primary, [residual(train, head=head)], train)
 
 
-sirc_norm = functools.partial(_sirc, lambda train, head: [FEATURE_NORM])
-sirc_residual = functools.partial(_sirc, lambda train, head: [residual(train, head=head)])
-sirc_knn = functools.partial(_sirc, lambda train, head: [knn(train)])
-sirc_plus = functools.partial(_sirc, lambda train, head: [FEATURE_NORM, residual(train, head=head), knn(train)])
+def sirc_knn(
+    train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, primary: str = "msr"
+) -> CSF:
+    """Returns `sirc` with `knn`; arguments as for `sirc_norm`."""
+    del head, validation
+    return sirc(primary, [knn(train)], train)
+
+
+def sirc_plus(
+    train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, primary: str = "msr"
+) -> CSF:
+    """Returns SIRC+: `sirc` with the features' 1-norm, `residual` and `knn`; arguments as for `sirc_norm`."""
+    del validation
+    return sirc(primary, [FEATURE_NORM, residual(train, head=head), knn(train)], train)
 
 
 def average_msr_mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:

@@ -16,6 +16,8 @@ from sfjax.outputs import Head, Outputs
 
 TINY: Final = 1e-30
 """What a distance of 0 is taken for where it is divided by."""
+ROWS_AT_ONCE: Final = 8192
+"""Of features in float64, where a covariance is summed up."""
 
 
 class Training(NamedTuple):
@@ -61,7 +63,9 @@ def whitening(scatter: Float[np.ndarray, "d d"], name: str) -> Float[np.ndarray,
     values, vectors = np.linalg.eigh(scatter)
     kept = values > max(values[-1], 0) * len(values) * float(np.finfo(np.float32).eps) ** 2
     if not kept.any():
-        raise ValueError(f"{name} needs training features that vary, and all are the same. Give more training images.")
+        raise ValueError(
+            f"{name} needs training features that vary around their means, and none does. Give more training images."
+        )
     return vectors[:, kept] / np.sqrt(values[kept])
 
 
@@ -73,9 +77,27 @@ class Gaussians(NamedTuple):
     means: Float[Array, "m r"]
 
 
-def gaussians(deviations: np.ndarray, center: np.ndarray, means: np.ndarray, name: str) -> Gaussians:
-    """Returns normal distributions around `means` with the covariance of `deviations`, shape (n, d)."""
-    whiten = whitening(deviations.T @ deviations / len(deviations), name)
+def scatter(
+    features: Float[np.ndarray, "n d"], origins: Float[np.ndarray, "m d"], which: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "d d"]:
+    """Returns the mean outer product of features less their origins, in float64, a part of the images at a time.
+
+    Args:
+        features: Of any float type.
+        origins: One or several.
+        which: The origin of each image.
+    """
+    total = np.zeros((features.shape[1],) * 2)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        deviations = features[rows] - origins[which[rows]]
+        total += deviations.T @ deviations
+    return total / len(features)
+
+
+def gaussians(covariance: np.ndarray, center: np.ndarray, means: np.ndarray, name: str) -> Gaussians:
+    """Returns normal distributions around `means` with a covariance, shape (d, d)."""
+    whiten = whitening(covariance, name)
     parts = (center, whiten, (means - center) @ whiten)
     return Gaussians(*(jnp.asarray(part, jnp.float32) for part in parts))
 
@@ -101,8 +123,8 @@ def _distance_beyond_class(learned: tuple[Gaussians, Gaussians], logits: Array, 
 
 def _of_classes(training: Training, name: str) -> Gaussians:
     means = class_means(training)
-    deviations = training.features - means[np.searchsorted(training.classes, training.labels)]
-    return gaussians(deviations, means.mean(0), means, name)
+    within = scatter(training.features, means, np.searchsorted(training.classes, training.labels))
+    return gaussians(within, means.mean(0), means, name)
 
 
 def mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
@@ -131,7 +153,8 @@ def mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs
 def relative_mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
     """Returns how much nearer the nearest class mean is than the mean of all, in squared Mahalanobis distances.
 
-    The distance to the mean of all is by the covariance of all; what makes an image unusual in any class cancels.
+    The distance to the mean of all is by the covariance of all; what makes an image unusual in any class cancels. Twice
+    what `mahalanobis` costs.
 
     Args:
         train: With features.
@@ -148,7 +171,8 @@ def relative_mahalanobis(train: Outputs, *, head: Head | None = None, validation
     training = training_of(train, "relative_mahalanobis")
     of_classes = _of_classes(training, "relative_mahalanobis")
     mean = training.features.mean(0, dtype=np.float64)
-    of_all = gaussians(training.features - mean, mean, mean[None], "relative_mahalanobis")
+    around_all = scatter(training.features, mean[None], np.zeros(len(training.labels), np.int64))
+    of_all = gaussians(around_all, mean, mean[None], "relative_mahalanobis")
     width = len(of_classes.means) + len(mean)
     return fitted(_distance_beyond_class, (of_classes, of_all), width=width)
 
@@ -219,7 +243,7 @@ def _guided_energy(learned: Neighbors, logits: Array, features: Array) -> Array:
 def nnguide(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, k: int = 10) -> CSF:
     """Returns the energy score times the mean similarity to the k most similar training images, by their energy.
 
-    Similarity is the cosine of features times the training image's own energy score.
+    Similarity is the cosine of features times the training image's own energy score. Costs what `knn` does.
 
     Args:
         train: With features and true logits.
@@ -273,6 +297,9 @@ def trust_score(
 ) -> CSF:
     """Returns the log-ratio of the distances to the nearest training image of another and of the predicted class.
 
+    Costs what `knn` does, twice over for the two minima. Which image is nearest is told by float32 squares around the
+    training mean: classes whose means are a thousand times farther apart than the images of a class blur that.
+
     Args:
         train: With features, of every class.
         head: Not read.
@@ -302,7 +329,7 @@ def _dense(training: Training, c: int, left_out: float, k: int) -> np.ndarray:
     rows = np.flatnonzero(training.labels == c)
     if left_out == 0 or len(rows) <= k:
         return rows
-    features = jnp.asarray(training.features[rows])
+    features = jnp.asarray(training.features[rows] - training.features[rows].mean(0))  # squares stay small
     # The image itself is its own nearest neighbor.
     learned = features, jnp.square(features).sum(-1), jnp.arange(k + 1, dtype=jnp.int32)
     radius = of_images(_radius, 256, learned, features, features)
@@ -339,7 +366,7 @@ def _similarity_to_pattern(learned: Array, logits: Array, features: Array) -> Ar
 def she(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
     """Returns the inner product of the features with the mean features of the predicted class.
 
-    The mean is of the class's training images that are predicted rightly; of all of them where none is.
+    The mean is of the class's training images that are predicted rightly; of all of them where none is. d an image.
 
     Args:
         train: With features, of every class.

@@ -1,4 +1,7 @@
-"""Scores that a network learned to give: a confidence head, or a deep gambler's reservation. Higher is surer."""
+"""Scores that a network learned to give: a confidence head, or a deep gambler's reservation. Higher is surer.
+
+They cost nothing beside the network's pass.
+"""
 
 import jax
 from jaxtyping import Array, Float
@@ -14,7 +17,7 @@ def confidence_logit(outputs: Outputs) -> Float[Array, " n"]:
     Raises:
         ValueError: The network has no confidence head.
     """
-    remedy = "Train the network by the method confidnet or devries."
+    remedy = "Train the network by the method confidnet or devries, or give Outputs.from_numpy(..., confidence=...)."
     return required(outputs.confidence, "reads a learned confidence", "outputs.confidence", remedy)
 
 
@@ -27,7 +30,7 @@ def bet(outputs: Outputs) -> Float[Array, " n"]:
     References:
         Liu et al., Deep Gamblers: Learning to abstain with portfolio theory, NeurIPS 2019.
     """
-    remedy = "Train the network by the method deep_gamblers."
+    remedy = "Train the network by the method deep_gamblers, or give Outputs.from_numpy(..., reservation=...)."
     reservation = required(outputs.reservation, "reads a reservation", "outputs.reservation", remedy)
     return jax.nn.logsumexp(outputs.logits, axis=-1) - reservation
 
@@ -52,7 +55,8 @@ def mean_confidence(mc: MCStatistics) -> Float[Array, " n"]:
     Raises:
         ValueError: The network has no confidence head.
     """
-    field, remedy = "outputs.mc.confidence_mean", "Train the network by the method confidnet."
+    remedy = "Train the network by the method confidnet, or give Outputs.from_numpy(..., mc_confidence=...)."
+    field = "outputs.mc.confidence_mean"
     return required(mc.confidence_mean, "reads a learned confidence of every pass", field, remedy)
 
 

@@ -1,7 +1,8 @@
 """Scores of one vector of logits, shape (c,), as pure functions. Higher is surer in every one of them.
 
 Sums of small probabilities are taken in the log domain, so that the order of very confident predictions, among which
-the silent failures are, survives float32. Those that statistics over passes are made of too are in `sfjax.softmax`.
+the silent failures are, survives float32. All cost c an image. Those that statistics over passes are made of too are in
+`sfjax.softmax`.
 """
 
 import jax

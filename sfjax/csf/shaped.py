@@ -1,6 +1,7 @@
 """Scores of features together with the last layer: its null space, its boundaries, its gradient, features reshaped.
 
-Higher is surer. Where a formula is about activations, features below 0 are taken for 0: `ash`, `scale`.
+Higher is surer. Where a formula is about activations, features below 0 are taken for 0: `ash`, `scale`. With c classes
+and d features, an image costs c d, or what its docstring says; to fit, training features are read once.
 """
 
 from typing import Final, NamedTuple
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from sfjax.csf.base import CSF, features_of, true_logits
 from sfjax.csf.compose import FittedRule, fitted, of_images, predict_plain
-from sfjax.csf.distances import TINY, training_of
+from sfjax.csf.distances import TINY, scatter, training_of
 from sfjax.outputs import Head, Outputs
 
 FITS_WITHIN: Final = 0.05
@@ -44,7 +45,8 @@ def head_of(head: Head | None, train: Outputs, name: str) -> Head:
     if train.logits_are != "logits":  # known but for a constant
         made, logits = made - made.max(-1, keepdims=True), logits - logits.max(-1, keepdims=True)
         made = np.where(logits < -80, logits, made)  # floored
-    off = np.abs(made - logits).max() / max(np.abs(logits).max(), TINY)
+    there = np.isfinite(logits)  # -inf: a class was ruled out behind the head
+    off = np.abs((made - logits)[there]).max() / max(np.abs(logits[there]).max(), TINY)
     if not off <= FITS_WITHIN:
         raise ValueError(
             f"A head makes the logits of the features, and this one is off by {off:.2g} of the largest logit. Give the "
@@ -85,8 +87,8 @@ def null_space(train: Outputs, head: Head | None, dimensions: int | None, name: 
     if not 0 < principal < d:
         raise ValueError(f"Principal dimensions must be at least 1 and fewer than the {d} features; got {principal}.")
     origin = -np.linalg.pinv(weight.T) @ bias
-    moved = features - origin
-    directions = np.linalg.eigh(moved.T @ moved / len(moved))[1][:, : d - principal]
+    nowhere_else = np.zeros(len(features), np.int64)
+    directions = np.linalg.eigh(scatter(features, origin[None], nowhere_else))[1][:, : d - principal]
     return NullSpace(jnp.asarray(origin, jnp.float32), jnp.asarray(directions, jnp.float32))
 
 
@@ -99,6 +101,8 @@ def residual(
     train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, dimensions: int | None = None
 ) -> CSF:
     """Returns minus the norm of the features in the directions in which training features hardly vary.
+
+    n d^2 + d^3 to fit, d times the directions an image.
 
     Args:
         train: With features.
@@ -128,7 +132,7 @@ def vim(
     """Returns the energy score less a virtual logit, the residual scaled to the largest logits of training images.
 
     There is no virtual logit where training features never leave the principal space, nor where the largest logit of
-    training images is below 0 on average: it would reward what is far away.
+    training images is below 0 on average: it would reward what is far away. Costs what `residual` does.
 
     Args:
         train: With features and true logits.
@@ -162,8 +166,8 @@ class Boundaries(NamedTuple):
 def _distance_to_boundaries(learned: Boundaries, logits: Array, features: Array) -> Array:
     top = jnp.argmax(logits)
     apart = learned.apart[top]
-    # Two classes of the same weights have no boundary; a class has none with itself.
-    there = apart > 0
+    # Two classes of the same weights have no boundary; a class has none with itself, nor with one that is ruled out.
+    there = (apart > 0) & jnp.isfinite(logits)
     distances = jnp.where(there, (logits[top] - logits) / jnp.where(there, apart, 1), 0)
     from_center = jnp.linalg.norm(features - learned.center)
     return distances.sum() / jnp.maximum(there.sum(dtype=logits.dtype), 1) / jnp.maximum(from_center, TINY)

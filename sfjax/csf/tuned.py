@@ -1,4 +1,7 @@
-"""Scores of logits with a number or a matrix that validation outputs choose. Higher is surer."""
+"""Scores of logits with a number or a matrix that validation outputs choose. Higher is surer.
+
+An image costs its c logits, and for `rel_u` c^2; to fit, validation is read once, or once a candidate.
+"""
 
 import functools
 from typing import Any, Final
@@ -40,15 +43,17 @@ def best_temperature(logits: Float[Array, "n c"], labels: Any) -> float:
 
     Args:
         logits: Or logarithms of probabilities.
-        labels: True classes; images of unknown ones, -1, are left out.
+        labels: True classes; images of unknown ones, -1, are left out, and those whose class the network rules out by
+            a logit of -inf: their loss is infinite at any temperature.
 
     References:
         Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    labels = np.asarray(labels)
-    known = labels >= 0
-    z, y = np.asarray(logits, np.float64)[known], labels[known]
-    z = z - z.max(-1, keepdims=True)
+    labels, z = np.asarray(labels), np.asarray(logits, np.float64)
+    known = (labels >= 0) & np.isfinite(z[np.arange(len(z)), labels])
+    if not known.any():
+        return 1.0
+    z, y = z[known] - z[known].max(-1, keepdims=True), labels[known]
 
     def nll(log_temperature: float) -> float:
         scaled = z / np.exp(log_temperature)
@@ -106,6 +111,8 @@ def maxlogit_pnorm(
 ) -> CSF:
     """Returns the largest centered logit over the logits' p-norm, or `msr` where no p has a lower validation AURC.
 
+    With two classes it is `msr`: centered logits are a and -a, which over their norm are one number for all images.
+
     Args:
         train: Not read.
         head: Not read.
@@ -122,6 +129,7 @@ def maxlogit_pnorm(
     del train, head
     validation = validation_of(validation, "maxlogit_pnorm")
     candidates = [deterministic(log_odds, probability=softmax_maximum)]
+    norms = norms if validation.logits.shape[-1] > 2 else ()
     candidates += [deterministic(functools.partial(normalized_maximum, p=p)) for p in norms]
     failed = failures(candidates[0], validation)
     areas = [float(aurc(csf.score(validation), failed)) for csf in candidates]

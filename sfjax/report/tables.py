@@ -91,22 +91,26 @@ def points_table(
     )
     names, labels = np.asarray([str(name) for name in classes]), np.asarray(whole.labels)
     failure = np.zeros(len(table), dtype=bool)
+    of_csfs: dict[str, np.ndarray] = {}
     most_confident = []
     for csf, verdict in _verdicts(said, scorers).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
-        table[f"predicted_{csf}"] = names[verdict.predicted]
-        table[f"correct_{csf}"] = (~wrong).astype(np.int64)
-        table[f"confidence_{csf}"] = verdict.confidence()
-        table[f"rank_{csf}"] = pd.Series(-verdict.score).rank(method="min").astype(np.int64)
+        of_csfs[f"predicted_{csf}"] = names[verdict.predicted]
+        of_csfs[f"correct_{csf}"] = (~wrong).astype(np.int64)
+        of_csfs[f"confidence_{csf}"] = verdict.confidence()
+        of_csfs[f"rank_{csf}"] = pd.Series(-verdict.score).rank(method="min").to_numpy(np.int64)
         failure |= wrong
         most_confident += [order[wrong[order] & (sets[order] == name)][:GALLERY] for name in outputs]
     strata = (table["test_set"] + "\0" + table["label"]).to_numpy(dtype=str)
     chosen = _sample(strata, failure, np.unique(np.concatenate(most_confident)), size, seed)
     embedding = latent.embed(np.asarray(whole.features)[chosen], seed=seed, num_jobs=num_jobs)
-    table["weight"] = _weights(strata, failure, chosen)
+    # All at once: sixty scores' columns, one by one, would each copy what is there.
+    table = pd.concat(
+        [table, pd.DataFrame(of_csfs), pd.DataFrame({"weight": _weights(strata, failure, chosen)})], axis=1
+    )
     table = table.iloc[chosen].reset_index(drop=True)
-    table[["x", "y", "z"]] = embedding.coordinates
+    table = pd.concat([table, pd.DataFrame(embedding.coordinates, columns=list("xyz"))], axis=1)
     return Points(table, _note(embedding, len(sets), failure, chosen))
 
 

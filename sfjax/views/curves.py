@@ -10,6 +10,8 @@ from sfjax.views.palette import themed
 from sfjax.views.tables import SOURCE, check_curves
 
 ALL: Final = "all"
+MOST_TOLD_APART: Final = 12
+"""Of more lines, a page shows the chosen one, and the others faintly behind it."""
 
 
 def risk_coverage(
@@ -45,7 +47,9 @@ def risk_coverage(
     if linked:
         parameters = [alt.param(name="sf_panel", value=ALL), alt.param(name="sf_csf", value=csfs[0])]
         strong = "datum.csf == sf_csf"
-        line_opacity, width_of_line = alt.value(0.9), alt.condition(strong, alt.value(3), alt.value(1.25))
+        others = alt.value(0.15 if len(csfs) > MOST_TOLD_APART else 0.9)
+        line_opacity = alt.condition(strong, alt.value(0.9), others)
+        width_of_line = alt.condition(strong, alt.value(3), alt.value(1.25))
         band_opacity = alt.condition(strong, alt.value(0.18), alt.value(0))
     else:
         options = alt.binding_select(options=[ALL, *sets], name="Test set ")
@@ -54,10 +58,13 @@ def risk_coverage(
         # Many bands on top of each other say nothing.
         band_opacity = alt.condition(isolate, alt.value(0.16), alt.value(0), empty=len(csfs) <= 3)
 
+    many = len(csfs) > MOST_TOLD_APART
     legend = alt.Legend(
-        orient="bottom", columns=min(len(csfs), 8), symbolType="stroke", symbolStrokeWidth=2.5,
-        symbolSize=500, symbolOpacity=1,
+        orient="bottom", columns=5 if many else min(len(csfs), 8), symbolType="stroke", symbolStrokeWidth=2.5,
+        symbolSize=500, symbolOpacity=1, symbolLimit=len(csfs),
     )  # fmt: skip
+    if linked and many:
+        legend = None  # the page names the chosen one
     color = alt.Color(
         "csf:N",
         title=None,

@@ -29,10 +29,11 @@ def outputs_of(margins, right):
 
 @pytest.mark.parametrize("case", GOLDEN["platt"], ids=["confidence", "entropy"])
 def test_golden_platt_scaling(case):
-    score = np.array(case["val_confids"])
-    line = platt_line(score, np.array(case["val_correct"]) == 0)
-    assert (-line.slope, -line.offset) == pytest.approx((case["a"], case["b"]), abs=GOLDEN["platt_tolerance"])
-    at = line(jnp.asarray(case["apply_to"], jnp.float32))
+    sign = -np.sign(case["a"])  # of an uncertainty, the score is its negative
+    line = platt_line(sign * np.array(case["val_confids"]), np.array(case["val_correct"]) == 0)
+    expected = -sign * case["a"], -case["b"]
+    assert (line.slope, line.offset) == pytest.approx(expected, abs=GOLDEN["platt_tolerance"])
+    at = line(jnp.asarray(sign * np.array(case["apply_to"]), jnp.float32))
     np.testing.assert_allclose(at, case["expected"], atol=GOLDEN["platt_tolerance"])
 
 
@@ -68,6 +69,23 @@ def test_without_any_failure_or_success_probabilities_stay_off_1_and_0():
     np.testing.assert_allclose(all_right, 21 / 22, rtol=1e-4)
     all_wrong = np.asarray(platt(MSR, outputs_of(margins, False)).probability(outputs_of(margins, False)))
     np.testing.assert_allclose(all_wrong, 1 / 22, rtol=1e-3)
+
+
+def test_platt_never_falls_with_the_score():
+    score, failed = np.linspace(-3, 3, 40), np.arange(40) >= 25  # the surest fail
+    line = platt_line(score, failed)
+    # Platt's targets have the mean (25 * 26 / 27 + 15 / 17) / 40.
+    assert line.slope == 0
+    np.testing.assert_allclose(line(jnp.asarray([-9.0, 9.0, np.inf])), (25 * 26 / 27 + 15 / 17) / 40, rtol=1e-5)
+
+
+def test_scores_that_are_not_finite_are_left_out_of_what_is_learned():
+    score, failed = np.array([0.5, 1.0, 2.0, 3.0]), np.array([True, True, False, False])
+    more = np.append(score, [np.inf, np.nan]), np.append(failed, [True, True])
+    assert platt_line(*more) == platt_line(score, failed)
+    np.testing.assert_array_equal(isotonic_steps(*more).probability, isotonic_steps(score, failed).probability)
+    with pytest.raises(ValueError, match="finite scores, and there are none"):
+        platt_line(np.array([np.inf]), np.array([True]))
 
 
 def test_platt_of_a_threshold_that_tells_all_stays_off_0_and_1():

@@ -9,7 +9,7 @@ import pytest
 import worlds
 from worlds import auroc, clusters, far, float64, of, plain, read, softmax64
 
-from sfjax.csf import CSFS, FITTED, average, both, platt, product, rank_average, sirc
+from sfjax.csf import CSFS, FITTED, accept, average, both, combined, platt, product, rank_average, sirc
 from sfjax.csf.combined import FEATURE_NORM, LOG_UNCERTAINTY
 from sfjax.outputs import concatenate, take
 
@@ -97,7 +97,7 @@ def test_average_and_product_are_of_probabilities():
     for function in (mean.score, mean.probability):
         np.testing.assert_allclose(function(TEST), (p + q) / 2, rtol=1e-5)
     np.testing.assert_allclose(times.score(TEST), np.log(p) + np.log(q), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(times.probability(TEST), p * q, rtol=1e-5)
+    assert times.probability is None  # p q is less than the probability of one event that both speak of
     np.testing.assert_array_equal(mean.predict(TEST), MSR.predict(TEST))
 
 
@@ -114,9 +114,35 @@ def test_one_doubt_is_enough_for_the_product_and_not_for_the_average():
 
 def test_a_probability_of_0_leaves_the_product_finite():
     nothing = MSR._replace(probability=lambda outputs: jnp.zeros(len(outputs)))
-    times = product([nothing, MSR])
-    assert np.isfinite(np.asarray(times.score(TEST))).all()
-    np.testing.assert_allclose(times.probability(TEST), 0, atol=1e-20)
+    score = np.asarray(product([nothing, MSR]).score(TEST))
+    assert np.isfinite(score).all() and (score < np.log(1e-20)).all()
+
+
+def test_two_thresholds_accept_what_both_scores_accept():
+    msr, near = (float64(csf.score(TEST)) for csf in (MSR, KNN))
+    thresholds = float(np.median(msr)), float(np.quantile(near, 0.2))
+    accepted = np.asarray(accept([MSR, KNN], thresholds)(TEST))
+    np.testing.assert_array_equal(accepted, (msr >= thresholds[0]) & (near >= thresholds[1]))
+    assert 0 < accepted.sum() < min((msr >= thresholds[0]).sum(), (near >= thresholds[1]).sum())
+    for csfs, given in (([MSR], thresholds), ([], ())):
+        with pytest.raises(ValueError, match="Every score has a threshold; got"):
+            accept(csfs, given)
+
+
+def test_a_combined_score_applies_where_all_of_its_members_do():
+    confidnet, gambler = CSFS["confidnet"], CSFS["dg_res"]
+    assert average([MSR, confidnet]).methods == {"confidnet"} and average([MSR, MSR]).methods == MSR.methods
+    assert rank_average([MSR, KNN], VALIDATION).methods == MSR.methods
+    with pytest.raises(ValueError, match="no training method has all of these: confidnet; deep_gamblers"):
+        average([confidnet, gambler._replace(probability=confidnet.probability)])
+
+
+def test_sirc_takes_its_gates_from_so_many_training_images(monkeypatch):
+    whole = sirc("msr", [KNN], TRAIN).score(TEST)
+    monkeypatch.setattr(combined, "MOST_SEEN", len(TRAIN) // 2)
+    half = sirc("msr", [KNN], TRAIN).score(TEST)
+    # Other images, other mean and deviation, and yet about the same.
+    assert 0 < np.abs(float64(whole) - float64(half)).max() < 0.5 * np.ptp(float64(whole))
 
 
 @pytest.mark.parametrize("combine", [average, product])

@@ -173,7 +173,8 @@ def test_a_score_does_not_depend_on_how_many_images_are_scored_together(name, ou
 @pytest.mark.parametrize("name", DISTINCT)
 def test_two_classes_do(name):
     score = np.asarray(jax.jit(fit(name, c=2, n=100).score)(sample(8, 30, c=2)))
-    assert np.isfinite(score).all() and (np.ptp(score) > 0 or RESOLUTION[name] == "discrete")
+    # Not by rounding alone.
+    assert np.isfinite(score).all() and (np.ptp(score) > 1e-3 * np.abs(score).max() or RESOLUTION[name] == "discrete")
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -285,6 +286,62 @@ def test_a_class_of_logit_minus_infinity_is_only_ruled_out():
     with_and_without = worlds.of(logits), worlds.of(logits[:, :2])
     for name in ("msr", "pe", "margin", "gini", "gen", "energy", "mls"):
         np.testing.assert_allclose(*(CSFS[name].score(o) for o in with_and_without), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(set(FITTED) - set(OF_VALIDATION)))
+def test_scores_that_learn_take_images_on_which_a_class_is_ruled_out(name, outputs):
+    ruled_out = dataclasses.replace(outputs, logits=outputs.logits.at[:, 0].set(-jnp.inf))
+    train = plain(0, 200)
+    train = dataclasses.replace(train, logits=train.logits.at[:, 0].set(-jnp.inf))
+    score = np.asarray(FITTED[name](train, head=worlds.head()).score(ruled_out))
+    assert np.isfinite(score).all() and np.ptp(score) > 0
+
+
+# Both have the softmax 0.6 and 0.4 of the rest, which `msr` cannot tell apart: of the first two classes alone, or of
+# all; the second with a constant added, which `mls` and `energy` see.
+NARROW, WIDE = 1 + np.log([0.6, 0.4, 1e-30, 1e-30]), 1 + np.log([0.6, 0.4 / 3, 0.4 / 3, 0.4 / 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "surer", "less_sure"),
+    [
+        ("pe", NARROW, WIDE),
+        ("gini", NARROW, WIDE),
+        ("gen", NARROW, WIDE),
+        ("margin", WIDE, NARROW),
+        ("mls", WIDE + 5, WIDE),
+        ("energy", NARROW + 5, NARROW),
+    ],
+)
+def test_rules_tell_apart_what_msr_does_not(name, surer, less_sure):
+    pair = worlds.of([surer, less_sure])
+    msr, score = (np.asarray(CSFS[one].score(pair)) for one in ("msr", name))
+    assert msr[0] == pytest.approx(msr[1], abs=1e-5) and score[0] > score[1] + 0.01
+
+
+def test_agreement_tells_a_vote_from_a_mean():
+    # The mean softmax is the same: three passes that lean one way, or two of which one is alone and sure.
+    steady = np.log([[0.6, 0.4]] * 3)
+    split = np.log([[0.9, 0.1], [0.45, 0.55], [0.45, 0.55]])
+    outputs = Outputs.from_numpy(
+        [[0.6, 0.4]] * 2, [0, 0], mc_logits=np.exp([steady, split]), logits_are="probabilities"
+    )
+    mean, votes = (np.asarray(CSFS[name].score(outputs)) for name in ("mcd_msr", "mcd_vr"))
+    assert mean[0] == pytest.approx(mean[1], abs=1e-5) and votes[0] == 1 > votes[1]
+
+
+def test_scores_rank_alike_on_every_device(outputs):
+    others = [device for device in jax.devices() if device.platform != "cpu"]
+    if not others:
+        pytest.skip("one kind of device only: run this on a machine with an accelerator")
+    for name in DISTINCT:
+        here, there = (
+            np.asarray(fit(name).score(jax.device_put(outputs, device)))
+            for device in (jax.devices("cpu")[0], others[0])
+        )
+        close(there, here, rtol=1e-4)
+        apart = np.abs(here[:, None] - here[None]) > 1e-3 * np.abs(here).max()
+        assert ((np.sign(there[:, None] - there[None]) == np.sign(here[:, None] - here[None])) | ~apart).all(), name
 
 
 def test_scores_of_passes_speak_of_the_mean_softmax_or_of_the_votes():

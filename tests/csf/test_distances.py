@@ -98,7 +98,7 @@ def test_scores_that_look_up_no_class_do_without_one(name):
 
 @pytest.mark.parametrize("name", ["mahalanobis", "relative_mahalanobis"])
 def test_equal_features_have_no_covariance(name):
-    with pytest.raises(ValueError, match=r"features that vary, and all are the same. Give more"):
+    with pytest.raises(ValueError, match=r"vary around their means, and none does. Give more"):
         FITTED[name](of(np.asarray(TRAIN.logits), Y, np.full_like(X, 2.5)))
 
 

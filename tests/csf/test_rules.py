@@ -61,7 +61,7 @@ def test_the_margin_orders_as_the_difference_of_the_two_largest_probabilities():
 
 
 def test_probabilities_of_a_half_and_two_quarters_by_hand():
-    outputs = of(np.log([[0.5, 0.25, 0.25]]))
+    outputs = of(np.log([[0.5, 0.25, 0.25]]) + 1)
     expected = {
         "msr": 0.0,
         "margin": -np.log(0.75),
@@ -108,7 +108,7 @@ def test_a_small_gamma_sees_how_many_small_probabilities_there_are():
     # Of one image all of the rest is with one class, of the other it is spread over nine: its tail is heavier.
     narrow = np.log(np.array([0.9, 0.1 - 8e-9, *[1e-9] * 8]))
     spread = np.log(np.array([0.89, *[0.11 / 9] * 9]))
-    gen = np.asarray(CSFS["gen"].score(of([narrow, spread])))
+    gen = np.asarray(CSFS["gen"].score(of([narrow + 1, spread + 1])))
     at_one = np.asarray(
         jax.vmap(lambda z: rules.negative_generalized_entropy(z, gamma=1.0))(jnp.stack([narrow, spread]))
     )

@@ -131,6 +131,23 @@ def test_maxlogit_pnorm_beats_msr_where_the_size_of_logits_misleads():
     assert auroc(csf.score(outputs), right) == 1 > 0.9 > auroc(CSFS["msr"].score(outputs), right)
 
 
+def test_maxlogit_pnorm_of_two_classes_is_msr():
+    # Centered logits are a and -a: over their norm they are one number, and what is left of it is rounding.
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        two = of(rng.normal(size=(80, 2)) * 3, rng.integers(0, 2, 80))
+        score = FITTED["maxlogit_pnorm"](two, validation=two).score(two)
+        np.testing.assert_array_equal(score, CSFS["msr"].score(two))
+
+
+def test_images_whose_class_is_ruled_out_do_not_move_the_temperature():
+    logits, labels = drawn_from_softmax(0, 300, 4, 2.0)
+    expected = best_temperature(jnp.asarray(logits[1:]), labels[1:])
+    logits[0, labels[0]] = -np.inf
+    assert best_temperature(jnp.asarray(logits), labels) == pytest.approx(expected, rel=1e-5)
+    assert best_temperature(jnp.asarray(logits[:1]), labels[:1]) == 1
+
+
 def test_maxlogit_pnorm_falls_back_to_msr_where_nothing_is_better():
     # Right where the size is large: a norm takes just that away.
     sizes = np.random.default_rng(6).uniform(0.1, 6, 100)

@@ -3,7 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sfjax.csf import CSFS
+from sfjax.metrics import auroc_f
 from sfjax.models import Heads
+from sfjax.outputs import Outputs
 from sfjax.training import losses
 
 
@@ -82,3 +85,35 @@ def test_a_loss_says_which_network_it_needs():
         losses.gamblers(1.5)(heads([[0.0, 0.0]]), jnp.array([0]), jnp.ones(1), keys(1), {})
     with pytest.raises(ValueError, match="with_confidence"):
         losses.learned_confidence(heads([[0.0, 0.0]]), jnp.array([0]), jnp.ones(1), keys(1), {"weight": jnp.ones(())})
+
+
+def test_a_confidence_learned_for_the_true_class_probability_beats_the_largest_one_at_it():
+    """A network that is as sure of a kind of images as of others, though it is wrong on half of them; features tell."""
+
+    def draw(seed: int) -> tuple[Heads, jnp.ndarray]:
+        rng = np.random.default_rng(seed)
+        odd = rng.random(600) < 0.4
+        predicted = rng.integers(0, 2, 600)
+        wrong = rng.random(600) < np.where(odd, 0.5, 0.02)
+        margins = rng.uniform(2, 5, 600)
+        logits = np.stack([margins * (predicted == 0), margins * (predicted == 1)], -1)
+        features = np.stack([odd + 0.1 * rng.normal(size=600), rng.normal(size=600), np.ones(600)], -1)
+        labels = np.where(wrong, 1 - predicted, predicted)
+        return Heads(jnp.asarray(features, jnp.float32), jnp.asarray(logits, jnp.float32)), jnp.asarray(labels)
+
+    def loss(weight: jnp.ndarray, said: Heads, labels: jnp.ndarray) -> jnp.ndarray:
+        said = said._replace(confidence=said.features @ weight)
+        return losses.true_class_probability(said, labels, jnp.ones(600), keys(600), {})[0]
+
+    train, test = draw(0), draw(1)
+    weight, step = jnp.zeros(3), jax.jit(lambda weight: weight - 2.0 * jax.grad(loss)(weight, *train))
+    for _ in range(300):
+        weight = step(weight)
+    said, labels = test
+    outputs = Outputs.from_numpy(said.logits, labels, confidence=said.features @ weight)
+    truly = np.take_along_axis(np.asarray(jax.nn.softmax(said.logits)), np.asarray(labels)[:, None], -1)[:, 0]
+    off = {name: np.square(np.asarray(CSFS[name].probability(outputs)) - truly).mean() for name in ("confidnet", "msr")}
+    assert off["confidnet"] < 0.8 * off["msr"]
+    right = jnp.argmax(said.logits, -1) == labels
+    auroc = {name: auroc_f(CSFS[name].score(outputs), ~right) for name in off}
+    assert float(auroc["confidnet"]) > 0.75 > 0.6 > float(auroc["msr"])

@@ -229,3 +229,15 @@ def test_thumbnails_are_small_webp_images():
     assert np.allclose(np.asarray(second).mean(axis=(0, 1)), [255, 0, 0], atol=6)
     with pytest.raises(ValueError, match="uint8"):
         thumbnails(np.zeros((1, 4, 4, 3), np.float32))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_page_shows_the_chosen_one_of_many_scores_before_the_others(curves):
+    one = curves[curves["csf"] == curves["csf"].iloc[0]]
+    encodings = []
+    for n in (3, 13):
+        table = pd.concat([one.assign(csf=f"score {i}") for i in range(n)])
+        layers = risk_coverage(table, linked=True).to_dict()["spec"]["layer"]
+        encodings.append(next(layer for layer in layers if layer["name"] == "sf_lines")["encoding"])
+    few, many = encodings
+    assert few["opacity"]["value"] > 0.5 > many["opacity"]["value"]
+    assert few["color"]["legend"] and many["color"]["legend"] is None
