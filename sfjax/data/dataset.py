@@ -122,6 +122,7 @@ def dataset_from_arrays(
     images: Shaped[np.ndarray, "n h w k"],
     columns: Mapping[str, Sequence | np.ndarray],
     *,
+    sha256: Sequence[str] | None = None,
     seed: int = 0,
     hold_out: Sequence[str] = (),
     unknown_classes: UnknownClasses = "error",
@@ -132,6 +133,7 @@ def dataset_from_arrays(
         name: Of the data set; `image_path` is NAME/POSITION if there is no such column, `row` the position.
         images: uint8 or uint16.
         columns: `label` and, optionally, the other columns of a manifest, with one entry an image.
+        sha256: Hash in hexadecimal of what each image was made of; None is that of the image itself.
         seed: Of the splits, where they are drawn.
         hold_out: As in `load_dataset`.
         unknown_classes: As in `load_dataset`.
@@ -149,7 +151,7 @@ def dataset_from_arrays(
         table["image_path"] = [f"{name}/{i:06d}" for i in range(len(table))]
     table["row"] = np.arange(len(table))
     table = standardize(table, findings)
-    table["sha256"] = [sha256_of_array(image) for image in images]
+    table["sha256"] = [sha256_of_array(image) for image in images] if sha256 is None else list(sha256)
     check_rows(table, findings)
     return _build(name, images, table, findings, seed, hold_out, unknown_classes)
 

@@ -1,17 +1,26 @@
 """What a run works on: a task's data set and the test sets that are made of it."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from sfjax.data import Dataset, dataset_from_arrays, load_dataset, shift_kind
+from sfjax.data import (
+    Dataset,
+    dataset_from_arrays,
+    is_array_file,
+    load_array_file,
+    load_dataset,
+    load_tfds,
+    shift_kind,
+)
 from sfjax.data.splits import SOURCE_SPLITS
 from sfjax.phantoms import generate
 from sfjax.phantoms.generate import COUNTS
 from sfjax.phantoms.microscopy import composite
-from sfjax.study.config import Config, settings_of
+from sfjax.study.config import Config, refuse_settings_of_files, settings_of
 
 
 class TestSet(NamedTuple):
@@ -35,7 +44,7 @@ class TestSet(NamedTuple):
 
 
 def load_task(config: Config, name: str, *, progress: Callable[[int, int], object] | None = None) -> Dataset:
-    """Returns the data set of a task: the manifest's, or the phantom of that name.
+    """Returns the data set of a task: the manifest's, the array file's or TFDS's, or the phantom of that name.
 
     Args:
         config: The run.
@@ -44,9 +53,11 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
 
     Raises:
         ManifestError: The images or their table have faults; all of them are listed.
+        ValueError: The set of TFDS is not prepared, or settings do not go with the images' source.
+        ImportError: TensorFlow Datasets is needed and not installed.
     """
     data, size = config.data, settings_of(config, name).image_size
-    if data.manifest is None:
+    if not data.given:
         share = config.phantom_test / COUNTS["iid_test"]
         counts = {split: max(round(count * share), 4) for split, count in COUNTS.items()}
         counts |= {"train": config.phantom_train, "iid_test": config.phantom_test}
@@ -54,13 +65,39 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
         return dataset_from_arrays(name, images, columns, seed=config.data_seed)
     standard = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind", "loss_weight")
     columns = {column: getattr(data, f"{column}_column") for column in standard}
+    columns = {column: named for column, named in columns.items() if named != column}
+    if data.tfds is not None:
+        return load_tfds(
+            data.tfds,
+            size=size,
+            seed=config.data_seed,
+            data_dir=data.tfds_data_dir,
+            columns=columns,
+            hold_out=data.hold_out,
+            skip_bad_images=data.skip_bad_images,
+            unknown_classes=data.unknown_classes,
+            progress=progress,
+        )
+    assert data.manifest is not None  # `given` says so
+    if is_array_file(data.manifest):
+        refuse_settings_of_files(data, data.manifest.name, ("image_path_column", "split_column", "skip_bad_images"))
+        return load_array_file(
+            data.manifest,
+            size=size,
+            seed=config.data_seed,
+            columns=columns,
+            hold_out=data.hold_out,
+            unknown_classes=data.unknown_classes,
+            progress=progress,
+            name=name,
+        )
     folder = data.manifest.parent
     return load_dataset(
         data.manifest,
         size=size,
         seed=config.data_seed,
         metadata=[folder / path if (folder / path).exists() else path for path in data.metadata],
-        columns={column: named for column, named in columns.items() if named != column},
+        columns=columns,
         hold_out=data.hold_out,
         images_in=data.images_in,
         skip_bad_images=data.skip_bad_images,
@@ -71,10 +108,12 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
 
 
 def task_names(config: Config) -> tuple[str, ...]:
-    """Returns the names of the run's tasks; with a manifest it is one, named after the manifest's folder."""
-    if config.data.manifest is None:
-        return config.tasks
+    """Returns the names of the run's tasks; with own images it is one, named after the TFDS set, file or its folder."""
     path = config.data.manifest
+    if config.data.tfds is not None:
+        return (re.sub(r"[^\w.+-]+", "_", config.data.tfds),)
+    if path is None:
+        return config.tasks
     return (path.absolute().parent.name if path.stem == "manifest" else path.stem,)
 
 
