@@ -144,7 +144,10 @@ def dataset_from_arrays(
             "Multiply images in [0, 1] by 255 and round."
         )
     findings = Findings(name)
-    table = pd.DataFrame({key: np.asarray(values) for key, values in columns.items()})
+    arrays = {key: np.asarray(values) for key, values in columns.items()}
+    # Objects stay objects: as in a manifest, text that is all numbers becomes numbers.
+    series = {key: pd.Series(array, dtype=object if array.dtype == object else None) for key, array in arrays.items()}
+    table = pd.DataFrame(series)
     if "label" not in table or len(table) != len(images):
         raise ValueError(f"Columns need a label and one entry for each of {len(images)} images; found {table.shape}.")
     if "image_path" not in table:

@@ -209,7 +209,9 @@ def tfds_builder(
             """Copies the rows of a manifest into a TFDS set."""
 
             VERSION = tfds.core.Version(version)
-            pkg_dir_path = None  # there is no package around this class with a description to be read
+            # No package around this class has a description or checksums, and looking for them needs one library more.
+            pkg_dir_path = None
+            code_path = None
 
             def _info(self) -> Any:
                 return tfds.core.DatasetInfo(
