@@ -7,6 +7,7 @@ References:
 
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,17 +17,16 @@ from typing import Final
 import numpy as np
 from jaxtyping import Shaped
 
+from sfjax.data.arrays import sha256_of_array
 from sfjax.data.check import UnknownClasses
 from sfjax.data.dataset import Dataset
 from sfjax.data.findings import Findings, listing
-from sfjax.data.images import sha256_of_array
-from sfjax.data.split_arrays import dataset_of_splits, to_square
+from sfjax.data.image_paths import MAX_CHANNELS
+from sfjax.data.pictures import from_array, square
+from sfjax.data.split_arrays import dataset_of_splits, remarks_as_notes
 
 ARRAYS: Final[Mapping[str, str]] = MappingProxyType({"label": "labels"})
 """What arrays of a standard column are called behind their split; those of every other column have its name."""
-
-MOST_CHANNELS: Final = 6
-"""A last axis longer than this is the depth of a volume."""
 
 _IMAGES = "_images"
 
@@ -83,15 +83,16 @@ def load_array_file(
             each = [f"{split} {images.dtype} {images.shape}" for split, images in of_split.items()]
             findings.fault("unusable images", f"different {what}: {'; '.join(each)}")
     findings.raise_faults()
-    if (smaller := min(min(images.shape[1:3]) for images in of_split.values())) < size:
-        findings.note(f"Images whose shorter side has {smaller} pixels are enlarged to {size}.")
     total, done = sum(map(len, of_split.values())), 0
     first = of_split[splits[0]]
     squares = np.empty((total, size, size, first.shape[3]), first.dtype)
-    sha256 = []
+    sha256: list[str] = []
+    remarks: Counter[str] = Counter()
     for images in of_split.values():
         for image in images:
-            squares[done] = to_square(image, size)
+            channels, said = zip(*(square(part, size) for part in from_array(image)), strict=True)
+            squares[done] = np.concatenate(channels, axis=2)
+            remarks.update(frozenset().union(*said))
             sha256.append(sha256_of_array(image))
             done += 1
             if progress is not None:
@@ -104,7 +105,7 @@ def load_array_file(
         seed=seed,
         hold_out=hold_out,
         unknown_classes=unknown_classes,
-        notes=findings.notes,
+        notes=findings.notes + remarks_as_notes(remarks, total),
     )
 
 
@@ -112,7 +113,8 @@ def _read(path: Path, findings: Findings) -> dict[str, np.ndarray]:
     """Returns all arrays of the file but those that are pickled, which are a fault because they can run programs."""
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because NumPy leaves the file open where it is no archive.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             for key in file.files:
                 try:
                     arrays[key] = file[key]
@@ -128,7 +130,7 @@ def _images(key: str, arrays: Mapping[str, np.ndarray], findings: Findings) -> S
     """Returns the images of a split, or none and a fault."""
     images = arrays[key]
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim == 5 or (images.ndim == 4 and images.shape[3] > MOST_CHANNELS):
+    if images.ndim == 5 or (images.ndim == 4 and images.shape[3] > MAX_CHANNELS):
         findings.fault("volumes", f"{key} has shape {arrays[key].shape}")
     elif images.ndim != 4 or images.dtype not in (np.uint8, np.uint16) or 0 in images.shape[1:]:
         findings.fault("unusable images", f"{key} is {images.dtype} of shape {arrays[key].shape}")

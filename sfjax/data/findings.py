@@ -32,7 +32,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "missing file": "Correct the path (relative paths start at the manifest's folder), or go on without the image "
         "(skip_bad_images, --skip-bad-images).",
         "undecodable image": "Replace or convert the file, or go on without it (skip_bad_images, --skip-bad-images).",
-        "different numbers of files": "Give every image the same files, one a channel, in the same order.",
+        "another number of channels": "All images of a set have equally many channels, except that gray and RGB may be "
+        "mixed. Name as many files in each row, or remove the row (skip_bad_images, --skip-bad-images, leaves it out).",
         "no image of the set is readable": "Correct the files, or remove the set's rows from the manifest.",
         "unreadable array": "An array file is an .npz of plain arrays, without objects, which are pickled.",
         "arrays without a partner": "Each split has SPLIT_images and SPLIT_labels, and every other array of a split "

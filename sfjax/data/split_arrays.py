@@ -17,7 +17,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
-from PIL import Image
 
 from sfjax.data.check import UnknownClasses
 from sfjax.data.dataset import Dataset, dataset_from_arrays
@@ -97,23 +96,6 @@ def _with_validation(
     return splits, f"There is no validation split: the {train.sum()} images of train were divided into {made}."
 
 
-def to_square(image: Shaped[np.ndarray, "h w k"], size: int) -> Shaped[np.ndarray, "s s k"]:
-    """Returns the center of an image, its shorter side resized to `size` with antialiasing, as files of a manifest are.
-
-    Args:
-        image: uint8 or uint16 with any number of channels, resized one by one.
-        size: Side of the square image in pixels.
-    """
-    h, w, k = image.shape
-    if h == w == size:
-        return image
-    side = min(h, w)
-    left, top = (w - side) / 2, (h - side) / 2
-    box = (left, top, left + side, top + side)
-    # uint16 through float, which holds 16 bit exactly: Pillow does not resize it in all of its versions.
-    levels = image if image.dtype == np.uint8 else image.astype(np.float32)
-    channels = [
-        np.asarray(Image.fromarray(levels[..., i]).resize((size, size), Image.Resampling.BILINEAR, box=box))
-        for i in range(k)
-    ]
-    return np.rint(np.stack(channels, axis=-1)).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
+def remarks_as_notes(remarks: Mapping[str, int], count: int) -> list[str]:
+    """Returns what was done to images, by how many of `count` images there are of each remark."""
+    return [f"{remarks[remark]} of {count} images are {remark}." for remark in sorted(remarks)]

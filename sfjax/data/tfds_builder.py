@@ -4,8 +4,9 @@
 images is made by `tfds_builder(...).download_and_prepare()` alone. Both give the same examples in the same order, the
 manifest's sets as splits, and neither needs TensorFlow or names a file. They do tell patients apart.
 
-An example has `image`, the file's bytes, or `channels`, those of one file a channel; `label`, a number; `image_id`,
-which is the benchmark's own; and every other column of the manifest as text, in bytes of UTF-8 as TFDS has it.
+An example has `image`, the file's bytes, or `channels`, those of one file a channel (arrays and DICOM files are PNG of
+their values); `label`, a number; `image_id`, which is the benchmark's own; and every other column of the manifest as
+text, in bytes of UTF-8 as TFDS has it.
 """
 
 import hashlib
@@ -24,16 +25,17 @@ import pandas as pd
 from jaxtyping import Int
 from PIL import Image
 
+from sfjax.data import arrays
 from sfjax.data.check import UnknownClasses, check_rows, check_sets
-from sfjax.data.decoding import FORMATS, Problem
+from sfjax.data.decoding import Problem
+from sfjax.data.dicom import decode_dicom, is_dicom
 from sfjax.data.findings import Findings, listing
+from sfjax.data.image_paths import sources, within
 from sfjax.data.images import image_ids
 from sfjax.data.manifest import class_order, read_manifest
+from sfjax.data.pictures import FORMATS, from_array
 from sfjax.data.splits import assign_splits
 from sfjax.data.tfds_sets import import_tfds
-
-CHANNEL_SEPARATOR: Final = ";"
-"""Between the files of one image, one a channel."""
 
 OWN_FEATURES: Final = ("image", "channels", "label", "image_id")
 
@@ -47,11 +49,11 @@ class Encoding(NamedTuple):
     """How the images of a manifest are stored.
 
     Attributes:
-        files: Of each image: 1, or one a channel.
-        mode: Pillow's pixel mode of all files, "" where they differ or TFDS does not decode them.
+        parts: Encoded images of each: 1, or one a channel.
+        mode: Pillow's pixel mode of all parts, "" where they differ or TFDS does not decode them.
     """
 
-    files: int
+    parts: int
     mode: str
 
 
@@ -91,12 +93,12 @@ def read_rows(
 ) -> ManifestRows:
     """Returns the rows of a manifest with the sets that the benchmark makes of them, or raises one `ManifestError`.
 
-    Every file is read once, for its hash: draws of splits, `image_id` and the order depend on it. None is decoded, so
-    that a file which begins well and is broken further on is not noticed here.
+    Every file is read once, for its hash: draws of splits, `image_id` and the order depend on it. Pictures are not
+    decoded, so that a file which begins well and is broken further on is not noticed here.
 
     Args:
-        manifest: CSV or Parquet, one row an image; relative image paths start at its folder, and `a.png;b.png` is an
-            image of two files.
+        manifest: CSV or Parquet, one row an image; `image_path` has a form of `sfjax.data.image_paths`, and relative
+            ones start at its folder.
         seed: Of the splits, where they are drawn; the benchmark's is its `data_seed`.
         metadata: Further tables, joined on `image_path` (see `sfjax.data.read_manifest`).
         columns: Standard name -> name in the files.
@@ -118,11 +120,11 @@ def read_rows(
     for row, image, content in zip(table["row"], table["image_path"], contents, strict=True):
         if content.problem is not None:
             findings.fault(content.problem.kind, f"{image}: {content.problem.detail}", row=int(row))
-    # One row of each number of files, to be named where they differ.
-    counts = {len(_paths(folder, image)): row for row, image in zip(table["row"], table["image_path"], strict=True)}
+    # One row of each number of parts, to be named where they differ.
+    counts = {content.parts: row for row, content in zip(table["row"], contents, strict=True) if content.parts}
     if len(counts) > 1:
         found = listing([f"{count} in row {row}" for count, row in sorted(counts.items())])
-        findings.fault("different numbers of files", found)
+        findings.fault("another number of channels", f"files or channels of an image are {found}")
     table["sha256"] = [content.sha256 for content in contents]
     table = table[[content.problem is None for content in contents]]
     order = np.lexsort((table["image_path"], table["sha256"]))
@@ -218,7 +220,7 @@ def tfds_builder(
                     builder=self,
                     description=description or f"Rows of the manifest behind {name}.",
                     features=tfds.features.FeaturesDict(_features(tfds, rows)),
-                    supervised_keys=("image" if rows.encoding.files == 1 else "channels", "label"),
+                    supervised_keys=("image" if rows.encoding.parts == 1 else "channels", "label"),
                     disable_shuffling=True,
                     metadata=tfds.core.MetadataDict(rows_sha256=digest),
                 )
@@ -241,29 +243,53 @@ def tfds_builder(
 
 
 class _Content(NamedTuple):
-    """What is known of an image's files: their joint hash, their pixel modes, and what is wrong with them."""
+    """What is known of an image: its hash, its parts and their pixel modes, and what is wrong with it."""
 
     sha256: str
+    parts: int
     modes: frozenset[str]
     problem: Problem | None = None
 
 
-def _paths(folder: Path, image: str) -> list[Path]:
-    return [folder / part.strip() for part in image.split(CHANNEL_SEPARATOR)]
+def _read(folder: Path, image_path: str) -> tuple[list[bytes], str]:
+    """Returns an image's encoded parts, one or one a channel, and the hash of what the manifest names.
 
+    Pictures are the bytes of their files. Arrays, and DICOM files, whose headers may name people, are PNG of their
+    values.
 
-def _content(folder: Path, image: str) -> _Content:
-    digest, modes = hashlib.sha256(), set()
-    for path in _paths(folder, image):
-        try:
-            data = path.read_bytes()
-            modes.add(_mode(data))
-        except FileNotFoundError:
-            return _Content("", frozenset(), Problem("missing file", f"no such file as {path.name}"))
-        except OSError as error:  # of the disk, or Pillow's for what is no image
-            return _Content("", frozenset(), Problem("undecodable image", f"{path.name}: {error.strerror or error}"))
+    Raises:
+        Exception: Of the file's system, or whatever decoders raise of a broken file.
+    """
+    parts, digest = [], hashlib.sha256()
+    for source in sources(within(folder, image_path)):
+        if source.array is not None:
+            pixels = arrays.read_image(source.file, source.array, source.item)
+            digest.update(arrays.content(pixels))
+            parts += map(_png, from_array(arrays.levels(pixels)))
+            continue
+        data = Path(source.file).read_bytes()
         digest.update(data)
-    return _Content(digest.hexdigest(), frozenset(modes))
+        parts += map(_png, from_array(decode_dicom(data, source.window))) if is_dicom(data) else [data]
+    return parts, digest.hexdigest()
+
+
+def _png(image: Image.Image) -> bytes:
+    """Returns a picture of `sfjax.data.pictures` as PNG, which loses nothing."""
+    file = io.BytesIO()
+    levels = Image.fromarray(np.asarray(image).astype(np.uint16)) if image.mode == "F" else image
+    levels.save(file, "PNG")
+    return file.getvalue()
+
+
+def _content(folder: Path, image_path: str) -> _Content:
+    try:
+        parts, sha256 = _read(folder, image_path)
+        return _Content(sha256, len(parts), frozenset(map(_mode, parts)))
+    except FileNotFoundError as error:
+        problem = Problem("missing file", f"no such file as {Path(error.filename).name}")
+    except Exception as error:  # decoders of broken files raise anything; the text goes into the report
+        problem = Problem("undecodable image", f"{error.__class__.__name__}: {error}")
+    return _Content("", 0, frozenset(), problem)
 
 
 def _mode(data: bytes) -> str:
@@ -272,8 +298,6 @@ def _mode(data: bytes) -> str:
     Raises:
         OSError: It is none.
     """
-    if data[128:132] == b"DICM":
-        return ""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         layout = str(image.tile[0].args) if image.format == "PNG" and image.tile else image.mode
         # Pillow reads 16-bit color as 8 bit, others do not; transparency and further pictures are not TFDS's.
@@ -284,18 +308,18 @@ def _mode(data: bytes) -> str:
 
 def _example(rows: ManifestRows, position: int) -> dict[str, Any]:
     row = rows.table.iloc[position]
-    parts = []
-    for path in _paths(rows.folder, row["image_path"]):
-        try:
-            parts.append(path.read_bytes())
-        except OSError as error:
-            raise ValueError(f"Row {row['row']}: {path.name} cannot be read: {error.strerror}. Put it back.") from error
-    if hashlib.sha256(b"".join(parts)).hexdigest() != row["sha256"]:
+    try:
+        parts, sha256 = _read(rows.folder, row["image_path"])
+    except Exception as error:
+        raise ValueError(
+            f"Row {row['row']}: {row['image_path']} cannot be read: {error}. Put the file back."
+        ) from error
+    if sha256 != row["sha256"]:
         raise ValueError(
             f"Row {row['row']}: the content of {row['image_path']} has changed since the rows were read. Put the file "
             "back, or read the rows again."
         )
-    image = {"image": parts[0]} if rows.encoding.files == 1 else {"channels": parts}
+    image = {"image": parts[0]} if rows.encoding.parts == 1 else {"channels": parts}
     own = {"label": rows.classes.index(row["label"]), "image_id": np.uint32(row["image_id"])}
     return image | own | {feature: str(row[column]).encode() for column, feature in _text_features(rows).items()}
 
@@ -309,12 +333,12 @@ def _text_features(rows: ManifestRows) -> dict[str, str]:
 
 
 def _features(tfds: Any, rows: ManifestRows) -> dict[str, Any]:
-    files, mode = rows.encoding
+    parts, mode = rows.encoding
     one: Any = tfds.features.Scalar(np.object_)
     if mode:
         dtype = np.uint16 if mode == "I;16" else np.uint8
         one = tfds.features.Image(shape=(None, None, 3 if mode == "RGB" else 1), dtype=dtype)
-    image = {"image": one} if files == 1 else {"channels": tfds.features.Sequence(one, length=files)}
+    image = {"image": one} if parts == 1 else {"channels": tfds.features.Sequence(one, length=parts)}
     own = {"label": tfds.features.ClassLabel(names=list(rows.classes)), "image_id": np.uint32}
     return image | own | {feature: tfds.features.Text() for feature in _text_features(rows).values()}
 

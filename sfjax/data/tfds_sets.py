@@ -22,11 +22,12 @@ import pandas as pd
 from jaxtyping import Shaped
 from PIL import Image
 
-from sfjax.data import decoding
 from sfjax.data.check import UnknownClasses
 from sfjax.data.dataset import Dataset
+from sfjax.data.decoding import convert, convertible
 from sfjax.data.findings import Findings, listing
-from sfjax.data.split_arrays import dataset_of_splits
+from sfjax.data.pictures import picture, square
+from sfjax.data.split_arrays import dataset_of_splits, remarks_as_notes
 
 _AT_A_TIME: Final = 64
 """Examples whose encoded images are in memory at once."""
@@ -90,7 +91,14 @@ def load_tfds(
     problems: dict[int, str] = {}
     for place, split, example, image in _decoded_examples(tfds, prepared, features, size, workers):
         row = {name: _value(features.all[feature], example[feature]) for feature, name in features.columns.items()}
-        rows.append(row | {"image_path": place, "split": split, "sha256": _sha256(example[features.image])})
+        rows.append(
+            row
+            | {
+                "image_path": place,
+                "split": split,
+                "sha256": hashlib.sha256(b"".join(_parts(example[features.image]))).hexdigest(),
+            }
+        )
         if isinstance(image, str):
             problems[len(rows) - 1] = f"{place}: {image}"
         else:
@@ -100,8 +108,7 @@ def load_tfds(
             progress(len(rows), total)
     table = pd.DataFrame(rows, columns=[*features.columns.values(), "image_path", "split", "sha256"], dtype=object)
     table = table.drop(index=_left_out(table, problems, skip_bad_images, findings))
-    decoded = total - len(problems)
-    findings.notes += [f"{count} of {decoded} images are {remark}." for remark, count in sorted(remarks.items())]
+    findings.notes += remarks_as_notes(remarks, total - len(problems))
     if features.unused:
         findings.note(f"Features that are not one value an image are not used: {listing(features.unused)}.")
     findings.raise_faults()
@@ -225,7 +232,7 @@ def _decoded_examples(
     decoders = {name: Encoded() for name in images}
 
     def decode(example: dict[str, Any]) -> tuple[np.ndarray, frozenset[str]] | str:
-        return _decoded(example[features.image], size, features.channels, features.dtype)
+        return _decoded(_parts(example[features.image]), size, features.channels, features.dtype)
 
     # Filters belong to the process, so that they are set around all threads (see `decode_images`).
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
@@ -281,27 +288,26 @@ def _tfrecords(path: Path) -> Iterator[bytes]:
 
 
 def _decoded(
-    encoded: bytes | Sequence[bytes], size: int, channels: int, dtype: np.dtype
+    parts: Sequence[bytes], size: int, channels: int, dtype: np.dtype
 ) -> tuple[Shaped[np.ndarray, "s s k"], frozenset[str]] | str:
-    """Returns the image and what was done to it, or why there is none."""
+    """Returns the image in one part, or one a channel, and what was done to it, or why there is none."""
     try:
-        if isinstance(encoded, bytes):
-            pixels, remarks = decoding._decode(encoded, size)
-        else:
-            parts = [decoding._decode(part, size) for part in encoded]
-            if len(parts) != channels or any(part.shape[-1] != 1 for part, _ in parts):
-                return f"{len(parts)} channels, not all of them gray; {channels} gray ones are needed"
-            pixels = np.concatenate([part for part, _ in parts], axis=-1)
-            remarks = frozenset().union(*(remarks for _, remarks in parts))
-        if pixels.dtype == np.uint16 and dtype == np.uint8:
-            return "16 bit, and the feature says 8"
-        return pixels if pixels.shape[-1] > 3 else decoding.convert(pixels, channels, dtype), remarks
+        pictures, reduced = zip(*map(picture, parts), strict=True)
+        pixels, cut = zip(*(square(one, size) for one in pictures), strict=True)
     except Exception as error:  # decoders of broken files raise anything; the text goes into the report
         return f"{error.__class__.__name__}: {error}"
+    if len({one.size for one in pictures}) > 1 or (len(parts) > 1 and any(part.shape[2] > 1 for part in pixels)):
+        return "its channels are not gray images of one size"
+    image = np.concatenate(pixels, axis=2)
+    if not convertible(image.shape[2], channels):
+        return f"it has {image.shape[2]} channels, and the feature says {channels}"
+    if image.dtype == np.uint16 and dtype == np.uint8:
+        return "it has 16 bit, and the feature says 8"
+    return convert(image, channels, dtype), frozenset().union(*reduced, *cut)
 
 
-def _sha256(encoded: bytes | Sequence[bytes]) -> str:
-    return hashlib.sha256(encoded if isinstance(encoded, bytes) else b"".join(encoded)).hexdigest()
+def _parts(encoded: bytes | Sequence[bytes] | np.ndarray) -> list[bytes]:
+    return [encoded] if isinstance(encoded, bytes) else list(encoded)
 
 
 def _value(feature: Any, value: Any) -> str | int | float | bool:

@@ -133,7 +133,9 @@ def test_rows_are_those_of_the_benchmark(folder, rows):
 
 @pytest.mark.parametrize("drawn", [False, True])
 def test_drawn_and_held_out_sets_are_those_of_the_benchmark(folder, tmp_path, drawn):
-    table = pd.read_csv(folder / "manifest.csv", dtype=str).assign(image_path=lambda t: str(folder) + "/" + t["image_path"])
+    table = pd.read_csv(folder / "manifest.csv", dtype=str).assign(
+        image_path=lambda t: str(folder) + "/" + t["image_path"]
+    )
     table["split"] = "" if drawn else table["split"].replace("cal", "val")
     table["subclass"] = ["rare"] * 2 + ["common"] * 18
     table.to_csv(tmp_path / "manifest.csv", index=False)
@@ -242,9 +244,9 @@ def test_rows_with_faults(tmp_path):
         read_rows(tmp_path / "manifest.csv", seed=0)
     for expected in (
         "row 2: ü0_w0.png: no such file as ü0_w0.png",
-        "row 3: ü1_w0.png: ü1_w0.png: cannot identify image file",
-        "different numbers of files (1). Give every image the same files",
-        "2 in row 7",
+        "row 3: ü1_w0.png: UnidentifiedImageError: cannot identify image file",
+        "another number of channels (1). All images of a set have equally many channels",
+        "files or channels of an image are 1 in row 21, 2 in row 7",
         "blank label (1)",
     ):
         assert expected in str(error.value)
@@ -260,14 +262,16 @@ def test_files_that_change_are_noticed(tmp_path):
     with pytest.raises(ValueError, match=r"Row \d+: the content of .* has changed since"):
         source[0]
     path.unlink()
-    with pytest.raises(ValueError, match=r"cannot be read: No such file"):
+    with pytest.raises(ValueError, match=r"cannot be read: .*No such file"):
         source[0]
     path.write_bytes(content)
     assert source[0]["image"] == content
 
 
 def test_a_copy_of_other_rows_is_refused(folder, copy, tmp_path):
-    table = pd.read_csv(folder / "manifest.csv", dtype=str).assign(image_path=lambda t: str(folder) + "/" + t["image_path"])
+    table = pd.read_csv(folder / "manifest.csv", dtype=str).assign(
+        image_path=lambda t: str(folder) + "/" + t["image_path"]
+    )
     table.to_csv(tmp_path / "manifest.csv", index=False)
     moved = read_rows(tmp_path / "manifest.csv", seed=0)
     tfds_builder(moved, name="copied", data_dir=folder / "tfds")  # the same rows from another place
@@ -294,7 +298,9 @@ def test_a_set_of_others_is_loaded(tmp_path):
     sets = {"train": examples(8), "validation": examples(8, 8), "test": examples(4, 16), "acq_c": examples(4, 20)}
     sets["hidden"] = examples(2, 24, label=-1)
     boxes = {"box": tfds.features.BBoxFeature()}
-    given = {name: [one | {"box": tfds.features.BBox(0.0, 0.0, 1.0, 1.0)} for one in of_set] for name, of_set in sets.items()}
+    given = {
+        name: [one | {"box": tfds.features.BBox(0.0, 0.0, 1.0, 1.0)} for one in of_set] for name, of_set in sets.items()
+    }
     build(Standard(tmp_path, given, **boxes))
     dataset = load_tfds("standard", size=20, seed=0, data_dir=tmp_path, columns={"domain": "site"})
     assert dataset.classes == ("melanoma", "nevus") and dataset.name == "standard"
@@ -353,7 +359,7 @@ def test_tfrecord_files_are_read_too(tmp_path):
         with pytest.raises(ValueError, match=message):
             load_tfds("standard", size=16, seed=0, data_dir=tmp_path)
     (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "riegeli"}))
-    with pytest.raises(ValueError, match="is stored as riegeli. Prepare it with file_format='array_record'"):
+    with pytest.raises(ValueError, match=r"is stored as riegeli. Prepare it with file_format='array_record'"):
         load_tfds("standard", size=16, seed=0, data_dir=tmp_path)
 
 
@@ -389,9 +395,9 @@ def test_which_features_are_meant(tmp_path):
     assert set(chosen.table["tfds_label"]) == {"nevus", "melanoma"}  # the other label is a column beside it
     with pytest.raises(ValueError, match="has no feature scanner; there are grade, image, label, mask, site"):
         load("pair", domain="scanner")
-    with pytest.raises(ValueError, match="The feature site of standard/1.0.0 is no image"):
+    with pytest.raises(ValueError, match=r"The feature site of standard/1.0.0 is no image"):
         load(image_path="site")
-    with pytest.raises(ValueError, match="The features mask of standard/1.0.0 are not one value an image"):
+    with pytest.raises(ValueError, match=r"The features mask of standard/1.0.0 are not one value an image"):
         load("pair", domain="mask")
 
 
@@ -400,7 +406,7 @@ def test_a_set_that_is_not_prepared_is_not_downloaded(folder, copy):
         load_tfds("mnist", size=16, seed=0, data_dir=folder / "tfds")
     assert "there are copied. Nothing is downloaded" in str(error.value)
     assert "tensorflow_datasets.builder('mnist', data_dir=" in str(error.value)
-    with pytest.raises(ValueError, match="No TFDS set 'copied:2.0.0' is prepared"):
+    with pytest.raises(ValueError, match=r"No TFDS set 'copied:2.0.0' is prepared"):
         load_tfds("copied:2.0.0", size=16, seed=0, data_dir=folder / "tfds")
 
 
@@ -423,7 +429,9 @@ def test_the_benchmark_reads_it(folder, copy):
         check(config(tfds="copied", manifest=folder / "manifest.csv"))
     with pytest.raises(ValueError, match="tfds_data_dir is where the set of tfds is"):
         check(config(tfds_data_dir=folder))
-    with pytest.raises(ValueError, match="split_column speak of a manifest's files, and the images are in the TFDS set"):
+    with pytest.raises(
+        ValueError, match="split_column speak of a manifest's files, and the images are in the TFDS set"
+    ):
         check(config(tfds="copied", split_column="fold"))
     with pytest.raises(ValueError, match="published gives each phantom task settings of its own, so that tfds cannot"):
         check(dataclasses.replace(PRESETS["paper"].config, data=of_set.data))
