@@ -10,6 +10,7 @@ from pathlib import Path
 import grain
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -207,6 +208,54 @@ def test_six_channels(tmp_path):
     assert dataset.images.shape == (20, 20, 20, 6)
     place = dataset.table["sha256"].tolist().index(rows.table["sha256"][rows.table["split"] == "train"].iloc[0])
     np.testing.assert_array_equal(dataset.images[place], pixels[:, 2:22])
+
+
+def write_dicom(path: Path, pixels: np.ndarray) -> None:
+    """Writes a gray image of 16 bit whose header names a person."""
+    header = pydicom.Dataset()
+    header.PatientName = "Doe^Jane"
+    header.Rows, header.Columns = pixels.shape
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.BitsAllocated = header.BitsStored = 16
+    header.HighBit, header.PixelRepresentation = 15, 0
+    header.PixelData = pixels.tobytes()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[path.name])
+    header.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize("kind", ["dicom", "array", "channels"])
+def test_what_is_no_picture_is_png_of_its_values(tmp_path, kind):
+    table = write_manifest(tmp_path)
+    pixels = np.random.default_rng(5).integers(0, 2**16, (20, 18, 18, 4 if kind == "channels" else 1)).astype(np.uint16)
+    if kind == "dicom":
+        table["image_path"] = [f"{i}.dcm" for i in range(20)]
+        for i in range(20):
+            write_dicom(tmp_path / f"{i}.dcm", pixels[i, :, :, 0])
+    else:
+        table["image_path"] = [f"all.npz::images::{i}" for i in range(20)]
+        np.savez(tmp_path / "all.npz", images=pixels)
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    rows = read_rows(tmp_path / "manifest.csv", seed=0)
+    dataset = load_dataset(tmp_path / "manifest.csv", size=18, seed=0)
+    assert rows.table["sha256"].tolist() == dataset.table["sha256"].tolist()
+    example = ManifestSource(rows, "train")[0]
+    parts = example["channels"] if kind == "channels" else [example["image"]]
+    assert not any(b"Doe" in part for part in parts) and len(parts) == pixels.shape[-1]
+    position = ManifestSource(rows, "train").positions[0]
+    decoded = np.stack([np.asarray(Image.open(io.BytesIO(part))) for part in parts], axis=-1)
+    np.testing.assert_array_equal(decoded, pixels[rows.table["row"].iloc[position] - 2])
+    build(tfds_builder(rows, name="values", data_dir=tmp_path))
+    copied = load_tfds("values", size=18, seed=0, data_dir=tmp_path)
+    assert {image.tobytes() for image in copied.images} == {image.tobytes() for image in pixels}
+
+
+def test_the_library_that_is_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match=r"Install it with pip install 'sfjax\[data\]'; TensorFlow is not needed"):
+        load_tfds("mnist", size=16, seed=0)
 
 
 @pytest.mark.parametrize(
