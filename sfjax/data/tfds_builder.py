@@ -12,7 +12,7 @@ text, in bytes of UTF-8 as TFDS has it.
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -90,6 +90,7 @@ def read_rows(
     hold_out: Sequence[str] = (),
     unknown_classes: UnknownClasses = "error",
     leave_out: Sequence[str] = (),
+    progress: Callable[[int, int], object] | None = None,
 ) -> ManifestRows:
     """Returns the rows of a manifest with the sets that the benchmark makes of them, or raises one `ManifestError`.
 
@@ -105,6 +106,7 @@ def read_rows(
         hold_out: Entries `domain=NAME` or `subclass=NAME` that become shifted test sets.
         unknown_classes: "failure" keeps images of shifted sets whose label is not in train.
         leave_out: Further columns that examples shall not have, such as those that name people or files.
+        progress: Called with (images read, images in all).
     """
     path = Path(manifest)
     findings = Findings(path.name)
@@ -112,11 +114,14 @@ def read_rows(
     check_rows(table, findings)
     if unknown := sorted(set(leave_out) - set(table)):
         raise ValueError(f"leave_out names {listing(unknown)}, and the columns are {listing(list(table), 30)}.")
-    table = (
-        table[(table["image_path"] != "") & (table["label"] != "")].reset_index(drop=True).drop(columns=[*leave_out])
-    )
+    table = table[(table["image_path"] != "") & (table["label"] != "")].reset_index(drop=True)
+    table = table.drop(columns=[*leave_out])
     folder = path.absolute().parent
-    contents = [_content(folder, image) for image in table["image_path"]]
+    contents = []
+    for image in table["image_path"]:
+        contents.append(_content(folder, image))
+        if progress is not None:
+            progress(len(contents), len(table))
     for row, image, content in zip(table["row"], table["image_path"], contents, strict=True):
         if content.problem is not None:
             findings.fault(content.problem.kind, f"{image}: {content.problem.detail}", row=int(row))

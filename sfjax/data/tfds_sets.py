@@ -91,14 +91,8 @@ def load_tfds(
     problems: dict[int, str] = {}
     for place, split, example, image in _decoded_examples(tfds, prepared, features, size, workers):
         row = {name: _value(features.all[feature], example[feature]) for feature, name in features.columns.items()}
-        rows.append(
-            row
-            | {
-                "image_path": place,
-                "split": split,
-                "sha256": hashlib.sha256(b"".join(_parts(example[features.image]))).hexdigest(),
-            }
-        )
+        sha256 = hashlib.sha256(b"".join(_parts(example[features.image]))).hexdigest()
+        rows.append({**row, "image_path": place, "split": split, "sha256": sha256})
         if isinstance(image, str):
             problems[len(rows) - 1] = f"{place}: {image}"
         else:

@@ -339,7 +339,11 @@ def test_what_cannot_be_named(folder, rows, tmp_path):
         tfds_builder(twins, name="twins", data_dir=tmp_path)
     with pytest.raises(ValueError, match="leave_out names height, and the columns are row, image_path"):
         read_rows(folder / "manifest.csv", seed=0, leave_out=["height"])
-    without = read_rows(folder / "manifest.csv", seed=0, leave_out=["age"])
+    seen = []
+    without = read_rows(
+        folder / "manifest.csv", seed=0, leave_out=["age"], progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(i + 1, 20) for i in range(20)]
     assert "age" not in ManifestSource(without, "train")[0]
 
 
