@@ -162,7 +162,7 @@ def print_outlook(config: Config) -> None:
 
 def default_folder(preset: str, config: Config) -> Path:
     """Returns where a run goes that was not told."""
-    return Path("runs") / (preset if config.data.manifest is None else f"{preset}-{study.task_names(config)[0]}")
+    return Path("runs") / (f"{preset}-{study.task_names(config)[0]}" if config.data.given else preset)
 
 
 def run(config: Config, out: Path, *, images: bool) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
+from sfjax.data.arrays import sha256_of_array
 from sfjax.data.check import UnknownClasses, check_rows, check_sets
 from sfjax.data.findings import Findings, listing
-from sfjax.data.images import Images, ImagesIn, decode_images, image_ids, sha256_of_array
+from sfjax.data.image_paths import within
+from sfjax.data.images import Images, ImagesIn, decode_images, image_ids
 from sfjax.data.manifest import STANDARD_COLUMNS, class_order, read_manifest, standardize
 from sfjax.data.selection import matches
 from sfjax.data.splits import SOURCE_SPLITS, assign_splits
@@ -83,7 +85,8 @@ def load_dataset(
     """Returns the images of a manifest, divided into sets, or raises one `ManifestError` with all that is wrong.
 
     Args:
-        manifest: CSV or Parquet, one row an image; relative image paths start at its folder.
+        manifest: CSV or Parquet, one row an image; `image_path` has a form of `sfjax.data.image_paths`, and relative
+            ones start at its folder.
         size: Side of the square images in pixels.
         seed: Of the splits, where they are drawn.
         metadata: Further tables, joined on `image_path` (see `read_manifest`).
@@ -110,7 +113,7 @@ def load_dataset(
     check_rows(table, findings)
     table = table[(table["image_path"] != "") & (table["label"] != "")].reset_index(drop=True)
     decoded = decode_images(
-        [path.parent / image for image in table["image_path"]],
+        [within(path.parent, image) for image in table["image_path"]],
         size=size,
         channels=channels,
         images_in=images_in,
@@ -139,6 +142,7 @@ def dataset_from_arrays(
     images: Shaped[np.ndarray, "n h w k"],
     columns: Mapping[str, Sequence | np.ndarray],
     *,
+    sha256: Sequence[str] | None = None,
     seed: int = 0,
     hold_out: Sequence[str] = (),
     unknown_classes: UnknownClasses = "error",
@@ -149,6 +153,7 @@ def dataset_from_arrays(
         name: Of the data set; `image_path` is NAME/POSITION if there is no such column, `row` the position.
         images: uint8 or uint16.
         columns: `label` and, optionally, the other columns of a manifest, with one entry an image.
+        sha256: Hash in hexadecimal of what each image was made of; None is that of the image itself.
         seed: Of the splits, where they are drawn.
         hold_out: As in `load_dataset`.
         unknown_classes: As in `load_dataset`.
@@ -159,14 +164,17 @@ def dataset_from_arrays(
             "Multiply images in [0, 1] by 255 and round."
         )
     findings = Findings(name)
-    table = pd.DataFrame({key: np.asarray(values) for key, values in columns.items()})
+    arrays = {key: np.asarray(values) for key, values in columns.items()}
+    # Objects stay objects: as in a manifest, text that is all numbers becomes numbers.
+    series = {key: pd.Series(array, dtype=object if array.dtype == object else None) for key, array in arrays.items()}
+    table = pd.DataFrame(series)
     if "label" not in table or len(table) != len(images):
         raise ValueError(f"Columns need a label and one entry for each of {len(images)} images; found {table.shape}.")
     if "image_path" not in table:
         table["image_path"] = [f"{name}/{i:06d}" for i in range(len(table))]
     table["row"] = np.arange(len(table))
     table = standardize(table, findings)
-    table["sha256"] = [sha256_of_array(image) for image in images]
+    table["sha256"] = [sha256_of_array(image) for image in images] if sha256 is None else list(sha256)
     check_rows(table, findings)
     return _build(name, images, table, findings, seed, hold_out, unknown_classes)
 

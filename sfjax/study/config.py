@@ -24,7 +24,11 @@ class ManifestConfig:
     """Own images instead of phantoms.
 
     Attributes:
-        manifest: CSV or Parquet with a row an image; `image_path` and `label` are required.
+        manifest: CSV or Parquet with a row an image; `image_path` and `label` are required. Or an array file (.npz),
+            such as MedMNIST's, with SPLIT_images and SPLIT_labels.
+        tfds: Or a classification set of TensorFlow Datasets that is prepared on this machine: NAME, NAME/CONFIG or
+            NAME/CONFIG:VERSION. Columns are features then.
+        tfds_data_dir: Folder of prepared sets, if another than TFDS's own.
         metadata: Tables whose columns are joined to it by `image_path`. A relative path is looked for beside the
             manifest first.
         image_path_column: Its name in the manifest, if another; the same for the following.
@@ -46,6 +50,8 @@ class ManifestConfig:
     """
 
     manifest: Path | None = None
+    tfds: str | None = None
+    tfds_data_dir: Path | None = None
     metadata: tuple[Path, ...] = ()
     image_path_column: str = "image_path"
     label_column: str = "label"
@@ -61,6 +67,11 @@ class ManifestConfig:
     unknown_classes: Literal["error", "failure"] = "error"
     group_columns: tuple[str, ...] = ()
 
+    @property
+    def given(self) -> bool:
+        """Whether there are own images."""
+        return self.manifest is not None or self.tfds is not None
+
 
 @dataclass(frozen=True)
 class Config:
@@ -68,7 +79,7 @@ class Config:
 
     Attributes:
         data: Own images instead of phantoms.
-        tasks: Phantom tasks; ignored with a manifest.
+        tasks: Phantom tasks; ignored with own images.
         prepared: Folder in which `experiments.prepare` has left TASK/manifest.csv, for training sets.
         training_sets: Names in `sfjax.study.TRAINING_SETS`, instead of phantoms: which prepared images train, and
             which become shifted test sets. Each is corrupted by those of `corruptions` that it names.
@@ -230,7 +241,7 @@ def check(config: Config) -> None:
         raise ValueError(f"target_risks must not name one risk twice; got {', '.join(map(str, config.target_risks))}.")
     of_one_task = {"cost_matrix": config.cost_matrix, "group_columns": config.data.group_columns}
     alone = [name for name, value in of_one_task.items() if value]
-    if alone and config.data.manifest is None and len(config.tasks) > 1:
+    if alone and not config.data.given and len(config.tasks) > 1:
         raise ValueError(
             f"{' and '.join(alone)} speak of the classes or columns of one task; got the tasks "
             f"{', '.join(config.tasks)}. Choose one with --tasks."
@@ -240,12 +251,14 @@ def check(config: Config) -> None:
     entries_of(config)
     for prior in config.prevalences:
         parse_prior(prior)
-    if config.training_sets and config.data.manifest is not None:
-        raise ValueError("training_sets are of prepared images, and manifest names other ones. Give one of the two.")
+    if config.training_sets and config.data.given:
+        raise ValueError(
+            "training_sets are of prepared images, and manifest or tfds names others. Give one of the two."
+        )
     if config.published:
         plain = Config()
         given = [name for name in ("network", "image_size", "recipe") if getattr(config, name) != getattr(plain, name)]
-        given += ["manifest"] if config.data.manifest is not None else []
+        given += [name for name in ("manifest", "tfds") if getattr(config.data, name) is not None]
         given += ["pretrained"] if config.pretrained is not None else []
         unpublished = sorted({TRAINING_SETS[name].task for name in config.training_sets} - set(PUBLISHED))
         if unpublished:
@@ -261,7 +274,36 @@ def check(config: Config) -> None:
             )
     if config.pretrained is not None and not config.pretrained.is_file():
         raise ValueError(f"pretrained must be a file of weights, and there is none at {config.pretrained}.")
+    _check_data(config.data)
     check_recipe(config.recipe)
+
+
+def _check_data(data: ManifestConfig) -> None:
+    if data.manifest is not None and data.tfds is not None:
+        raise ValueError(
+            f"manifest and tfds are two sources of images, of which a run has one; got {data.manifest} and {data.tfds}."
+        )
+    if data.tfds_data_dir is not None and data.tfds is None:
+        raise ValueError(f"tfds_data_dir is where the set of tfds is, which is not given; got {data.tfds_data_dir}.")
+    if data.tfds is not None:
+        refuse_settings_of_files(data, f"the TFDS set {data.tfds}", ("split_column",))
+
+
+def refuse_settings_of_files(data: ManifestConfig, source: str, columns: tuple[str, ...]) -> None:
+    """Raises ValueError where settings say something of image files that a source without them cannot do.
+
+    Args:
+        data: The settings.
+        source: What the images come from, for the message.
+        columns: Further settings that this source has no use for.
+    """
+    plain = ManifestConfig()
+    given = [name for name in ("metadata", "images_in", *columns) if getattr(data, name) != getattr(plain, name)]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} speak of a manifest's files, and the images are in {source}. Leave them out, or make "
+            "a manifest."
+        )
 
 
 def as_json(config: Config) -> dict[str, Any]:

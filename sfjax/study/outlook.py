@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sfjax.data import SOURCE_SPLITS, Findings, read_manifest
+from sfjax.data import SOURCE_SPLITS, Findings, is_array_file, read_manifest
 from sfjax.data.preparation import PREPARATIONS
 from sfjax.data.selection import held_out_set, matches, parse_hold_out
 from sfjax.data.splits import FRACTIONS
@@ -19,7 +19,7 @@ from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
 from sfjax.phantoms.generate import COUNTS
 from sfjax.study.config import Config, settings_of
-from sfjax.study.tasks import corruptions_of, prepared_manifest, prevalence_name, task_names
+from sfjax.study.tasks import corruptions_of, load_task, prepared_manifest, prevalence_name, task_names
 from sfjax.study.training_sets import TRAINING_SETS
 from sfjax.training import METHODS
 from sfjax.training.fit import num_epochs
@@ -86,7 +86,7 @@ class _Images(NamedTuple):
 
 
 def outlook(config: Config) -> list[Outlook]:
-    """Returns what a run would do, task by task; no image is opened.
+    """Returns what a run would do, task by task; no image file is opened.
 
     Args:
         config: The run, checked.
@@ -132,12 +132,17 @@ def _images(config: Config, name: str) -> _Images:
     if config.training_sets:
         return _of_training_set(config, name)
     data = config.data
-    if data.manifest is None:
+    if not data.given:
         phantom, share = PHANTOMS[name], config.phantom_test / COUNTS["iid_test"]
         others = round(sum(count * share for split, count in COUNTS.items() if split not in ("train", "iid_test")))
         total = config.phantom_train + config.phantom_test + others
         shifted = phantom.acquisition, phantom.manifestation
         return _Images(total, True, config.phantom_train, len(phantom.classes), phantom.channels, shifted)
+    if data.manifest is None or is_array_file(data.manifest):
+        dataset = load_task(config, name)  # these are read into memory as they are
+        shifted = tuple(split for split in dataset.splits if split not in SOURCE_SPLITS)
+        train, channels = len(dataset.rows("train")), dataset.images.shape[-1]
+        return _Images(len(dataset.table), True, train, len(dataset.classes), channels, shifted)
     columns = {column: getattr(data, f"{column}_column") for column in ("image_path", "label", "split")}
     findings = Findings(data.manifest.name)
     renamed = {column: found for column, found in columns.items() if found != column}

@@ -8,14 +8,22 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from sfjax.data import Dataset, dataset_from_arrays, load_dataset, shift_kind
+from sfjax.data import (
+    Dataset,
+    dataset_from_arrays,
+    is_array_file,
+    load_array_file,
+    load_dataset,
+    load_tfds,
+    shift_kind,
+)
 from sfjax.data.prevalence import parse_prior, resample_to_prior
 from sfjax.data.selection import file_safe
 from sfjax.data.splits import SOURCE_SPLITS
 from sfjax.phantoms import generate
 from sfjax.phantoms.generate import COUNTS
 from sfjax.phantoms.microscopy import composite
-from sfjax.study.config import Config, settings_of
+from sfjax.study.config import Config, refuse_settings_of_files, settings_of
 from sfjax.study.training_sets import TRAINING_SETS
 
 
@@ -40,7 +48,7 @@ class TestSet(NamedTuple):
 
 
 def load_task(config: Config, name: str, *, progress: Callable[[int, int], object] | None = None) -> Dataset:
-    """Returns the data set of a task: the manifest's, a training set's, or the phantom of that name.
+    """Returns the data set of a task: of a manifest, an array file, TFDS or a training set, or the phantom of the name.
 
     Args:
         config: The run.
@@ -49,7 +57,9 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
 
     Raises:
         ManifestError: The images or their table have faults; all of them are listed.
-        ValueError: A training set's images are not prepared, or a prevalence cannot be had.
+        ValueError: A training set's images or those of TFDS are not prepared, settings do not go with the images'
+            source, or a prevalence cannot be had.
+        ImportError: TensorFlow Datasets is needed and not installed.
     """
     dataset = _load(config, name, progress)
     _, table = dataset.subset("iid_test")
@@ -67,13 +77,11 @@ def _load(config: Config, name: str, progress: Callable[[int, int], object] | No
     options = {
         "size": size,
         "seed": config.data_seed,
-        "images_in": data.images_in,
-        "skip_bad_images": data.skip_bad_images,
         "unknown_classes": data.unknown_classes,
         "progress": progress,
-        "name": name,
     }
-    if name in TRAINING_SETS and config.training_sets:
+    of_files = {"images_in": data.images_in, "skip_bad_images": data.skip_bad_images, "name": name}
+    if config.training_sets:
         task, chosen = TRAINING_SETS[name]
         return load_dataset(
             prepared_manifest(config, task),
@@ -81,8 +89,9 @@ def _load(config: Config, name: str, progress: Callable[[int, int], object] | No
             columns={} if chosen.label == "label" else {"label": chosen.label},
             hold_out=[one.text for one in chosen.hold_out],
             **options,
+            **of_files,
         )
-    if data.manifest is None:
+    if not data.given:
         share = config.phantom_test / COUNTS["iid_test"]
         counts = {split: max(round(count * share), 4) for split, count in COUNTS.items()}
         counts |= {"train": config.phantom_train, "iid_test": config.phantom_test}
@@ -90,14 +99,18 @@ def _load(config: Config, name: str, progress: Callable[[int, int], object] | No
         return dataset_from_arrays(name, images, columns, seed=config.data_seed)
     standard = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind", "loss_weight")
     columns = {column: getattr(data, f"{column}_column") for column in standard}
+    columns = {column: named for column, named in columns.items() if named != column}
+    options |= {"columns": columns, "hold_out": data.hold_out}
+    if data.tfds is not None:
+        where, skip = data.tfds_data_dir, data.skip_bad_images
+        return load_tfds(data.tfds, data_dir=where, skip_bad_images=skip, **options)
+    assert data.manifest is not None  # `given` says so
+    if is_array_file(data.manifest):
+        refuse_settings_of_files(data, data.manifest.name, ("image_path_column", "split_column", "skip_bad_images"))
+        return load_array_file(data.manifest, name=name, **options)
     folder = data.manifest.parent
-    return load_dataset(
-        data.manifest,
-        metadata=[folder / path if (folder / path).exists() else path for path in data.metadata],
-        columns={column: named for column, named in columns.items() if named != column},
-        hold_out=data.hold_out,
-        **options,
-    )
+    metadata = [folder / path if (folder / path).exists() else path for path in data.metadata]
+    return load_dataset(data.manifest, metadata=metadata, **options, **of_files)
 
 
 def prepared_manifest(config: Config, task: str) -> Path:
@@ -123,12 +136,14 @@ def prevalence_name(prior: str) -> str:
 
 
 def task_names(config: Config) -> tuple[str, ...]:
-    """Returns the names of the run's tasks; with a manifest it is one, named after the manifest's folder."""
+    """Returns the names of the run's tasks; with own images it is one, named after the TFDS set, file or its folder."""
     if config.training_sets:
         return config.training_sets
-    if config.data.manifest is None:
-        return config.tasks
     path = config.data.manifest
+    if config.data.tfds is not None:
+        return (file_safe(config.data.tfds),)
+    if path is None:
+        return config.tasks
     return (path.absolute().parent.name if path.stem == "manifest" else path.stem,)
 
 
