@@ -110,7 +110,7 @@ def test_what_is_not_prepared_is_named_with_the_command_that_prepares_it(prepare
     ("settings", "message"),
     [
         ({"training_sets": ("dermoscopy_none",)}, "training_sets must be among dermoscopy_all.*got dermoscopy_none"),
-        ({"training_sets": ("dermoscopy_all",), "data": ManifestConfig(Path("m.csv"))}, "Give one of the two"),
+        ({"training_sets": ("dermoscopy_all",), "data": ManifestConfig(Path("m.csv"))}, "Give one of them"),
         ({"training_sets": ("histopathology_wilds",), "published": True}, "no settings for histopathology"),
         ({"prevalences": ("malignant",)}, "A prior is CLASS=SHARE"),
     ],
