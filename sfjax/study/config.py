@@ -253,7 +253,7 @@ def check(config: Config) -> None:
         parse_prior(prior)
     if config.training_sets and config.data.given:
         raise ValueError(
-            "training_sets are of prepared images, and manifest or tfds names others. Give one of the two."
+            "training_sets are of prepared images, manifest and tfds name others. Give one of them."
         )
     if config.published:
         plain = Config()
