@@ -100,7 +100,7 @@ def prepare(
     table = preparation.tables(raw, account, progress).reset_index(drop=True)
     if lacking := [name for name in COLUMNS if name not in table]:
         raise RuntimeError(f"The table of {preparation.name} lacks {listing(lacking)}.")
-    texts = [name for name in table.columns if table[name].dtype == object]
+    texts = [name for name in table.columns if pd.api.types.is_string_dtype(table[name].dropna())]
     table = table.assign(**{str(name): table[name].fillna("") for name in texts})  # what another source has not
     keys = table["image_key"].where(table["image_key"] != "", table["image_path"]) if "image_key" in table else None
     table = _united(table, table["image_path"] if keys is None else keys, account)
@@ -275,9 +275,9 @@ def _one_row_each(table: pd.DataFrame, key: pd.Series, reason: str, account: Acc
 
 def _united(table: pd.DataFrame, key: pd.Series, account: Account) -> pd.DataFrame:
     """Returns the table in which patients who share a key have one `patient_id`: the first that is not blank."""
-    if table.empty:
-        return table
     blank = table["patient_id"] == ""
+    if blank.all():
+        return table
     # A row without a patient is a patient of its own, whose name is no text.
     own = pd.Series(list(table.index), index=table.index, dtype=object)
     patients, names = pd.factorize(table["patient_id"].astype(object).where(~blank, own))

@@ -54,13 +54,19 @@ def missing(preparation: Preparation, raw: Path) -> dict[str, list[Needed]]:
 
 
 def describe(needed: Needed) -> str:
-    """Returns a line for people: path, size, access.
+    """Returns a line for people: the accepted names in their usual folder, other folders, size, access.
 
     Example:
-        >>> describe(Needed("a/x.csv|b/x.csv", "1 MB", "example.org, free"))
-        'a/x.csv or b/x.csv: 1 MB; example.org, free'
+        >>> describe(Needed("a/x.csv|a/2/x.csv|b/x.csv|a/y.csv", "1 MB", "example.org, free"))
+        'a/x.csv or a/y.csv (or in b): 1 MB; example.org, free'
     """
-    return f"{needed.path.replace('|', ' or ')}: {needed.size}; {needed.access}"
+    alternatives = needed.path.split("|")
+    by_name: dict[str, str] = {}
+    for pattern in alternatives:
+        by_name.setdefault(pattern.rpartition("/")[2], pattern)
+    _, *others = dict.fromkeys(pattern.partition("/")[0] for pattern in alternatives)
+    elsewhere = f" (or in {', '.join(others)})" if others else ""
+    return f"{' or '.join(by_name.values())}{elsewhere}: {needed.size}; {needed.access}"
 
 
 def read_original(path: Path, required: Sequence[str]) -> pd.DataFrame:
