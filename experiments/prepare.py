@@ -187,13 +187,20 @@ def print_account(record: dict) -> None:
     """Prints what became of the rows, and what each training set holds."""
     for line in record["account"]:
         print(line)
+    lacking = {}
     for name, sets in record["training_sets"].items():
+        if empty := [one["set"] for one in sets if not one["images"]]:
+            lacking[name] = ", ".join(empty)
+            continue
         print(f"\n{name}:")
         for one in sets:
             classes = one["classes"].items()
             shown = ", ".join(f"{count} {label}" for label, count in list(classes)[:10])
             more = f" and {len(classes) - 10} more classes" if len(classes) > 10 else ""
             print(f"  {one['set']}: {one['images']} images, {one['patients']} patients; {shown}{more}")
+    if lacking:
+        named = ", ".join(f"{name} ({empty})" for name, empty in lacking.items())
+        print(f"\nNot to be made of these sources, because a set has no image: {named}.")
     print()
 
 

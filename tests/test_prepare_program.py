@@ -42,7 +42,7 @@ def run(*arguments: object) -> int:
 def test_from_downloads_to_a_data_set_with_a_held_out_hospital(raw, capsys):
     assert run("dermoscopy", "--raw", raw) == 0
     printed = capsys.readouterr().out
-    ham = "ham10000: 64 rows read, 62 kept; 1 image missing (ham10000/ISIC_0000000.jpg); 1 image cannot be decoded ("
+    ham = "ham10000: 64 rows read, 62 kept; 1 image missing (ham10000/ISIC_0000000.jpg); 1 image unreadable ("
     assert ham in printed
     isic = "isic_2020: 65 rows read, 63 kept; 1 row again (isic_2020/train/ISIC_0100063.jpg); 1 image again under"
     assert isic in printed and "isic_2020:IP_4 is ham10000:HAM_5" in printed

@@ -1,9 +1,10 @@
 """Images in: from a manifest of files, or from arrays, to a checked data set with its splits and shifted test sets."""
 
+from sfjax.data.arrays import sha256_of_array
 from sfjax.data.dataset import UNKNOWN, Dataset, dataset_from_arrays, load_dataset
 from sfjax.data.files import ImageFiles
 from sfjax.data.findings import Fault, Findings, ManifestError
-from sfjax.data.images import DecodedImages, Images, decode_images, image_ids, sha256_of_array
+from sfjax.data.images import DecodedImages, Images, decode_images, image_ids
 from sfjax.data.manifest import STANDARD_COLUMNS, read_manifest, read_table
 from sfjax.data.splits import SHIFT_KINDS, SOURCE_SPLITS, assign_splits, patient_groups, shift_kind
 

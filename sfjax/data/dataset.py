@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
+from sfjax.data.arrays import sha256_of_array
 from sfjax.data.check import UnknownClasses, check_rows, check_sets
 from sfjax.data.findings import Findings, listing
-from sfjax.data.images import Images, ImagesIn, decode_images, image_ids, sha256_of_array
+from sfjax.data.image_paths import within
+from sfjax.data.images import Images, ImagesIn, decode_images, image_ids
 from sfjax.data.manifest import STANDARD_COLUMNS, class_order, read_manifest, standardize
 from sfjax.data.splits import SOURCE_SPLITS, assign_splits
 
@@ -72,7 +74,8 @@ def load_dataset(
     """Returns the images of a manifest, divided into sets, or raises one `ManifestError` with all that is wrong.
 
     Args:
-        manifest: CSV or Parquet, one row an image; relative image paths start at its folder.
+        manifest: CSV or Parquet, one row an image; `image_path` has a form of `sfjax.data.image_paths`, and relative
+            ones start at its folder.
         size: Side of the square images in pixels.
         seed: Of the splits, where they are drawn.
         metadata: Further tables, joined on `image_path` (see `read_manifest`).
@@ -93,7 +96,7 @@ def load_dataset(
     check_rows(table, findings)
     table = table[(table["image_path"] != "") & (table["label"] != "")].reset_index(drop=True)
     decoded = decode_images(
-        [path.parent / image for image in table["image_path"]],
+        [within(path.parent, image) for image in table["image_path"]],
         size=size,
         channels=channels,
         images_in=images_in,

@@ -32,6 +32,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "missing file": "Correct the path (relative paths start at the manifest's folder), or go on without the image "
         "(skip_bad_images, --skip-bad-images).",
         "undecodable image": "Replace or convert the file, or go on without it (skip_bad_images, --skip-bad-images).",
+        "another number of channels": "All images of a set have equally many channels, except that gray and RGB may be "
+        "mixed. Name as many files in each row, or remove the row (skip_bad_images, --skip-bad-images, leaves it out).",
         "no image of the set is readable": "Correct the files, or remove the set's rows from the manifest.",
         "hold-out matches no image": "Hold out a value that is there.",
         "empty set": "Needed are train, val, iid_test (cal is made from val if it is missing). Rename the sets of the "

@@ -7,7 +7,6 @@ gap does not turn 7 into 7.0.
 import csv
 import gzip
 import io
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sfjax.data.findings import Findings, listing
+from sfjax.data.image_paths import normalized
 
 REQUIRED = ("image_path", "label")
 TEXT_COLUMNS = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind")
@@ -162,8 +162,7 @@ def _with_key(table: pd.DataFrame, columns: Mapping[str, str], source: str, find
         findings.raise_faults()
     if name != "image_path":
         table = _displace(table, ["image_path"]).rename(columns={name: "image_path"})
-    # Windows writes "\" and tools write "./": one file has one spelling.
-    paths = [posixpath.normpath(path.replace("\\", "/")) if path else "" for path in _text(table["image_path"])]
+    paths = [normalized(path) if path else "" for path in _text(table["image_path"])]
     return table.assign(image_path=pd.Series(paths, index=table.index, dtype=object))
 
 

@@ -41,11 +41,11 @@ QUEENSLAND = (
 )
 
 
-def image(path: Path, content: int) -> Path:
+def image(path: Path, content: int, *, gray: bool = False) -> Path:
     """Writes a picture; equal contents make files that are equal byte for byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(content).integers(0, 256, (12, 16, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
+    Image.fromarray(pixels[:, :, 0] if gray else pixels).save(path)
     return path
 
 

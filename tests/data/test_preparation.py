@@ -14,7 +14,15 @@ from sfjax.data.preparation import PREPARATIONS, finish
 from sfjax.data.preparation.base import Account, HoldOut, Needed, Preparation, TrainingSet
 from sfjax.data.preparation.finish import absent_sources, located, prepare
 from sfjax.data.preparation.originals import describe, files_by_name, found, read_original, with_standard
-from sfjax.data.preparation.training_sets import draw, only, rows_where, set_names, study_splits, with_reference_splits
+from sfjax.data.preparation.training_sets import (
+    draw,
+    only,
+    overview,
+    rows_where,
+    set_names,
+    study_splits,
+    with_reference_splits,
+)
 from sfjax.shifts import SHIFTS
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/preparation.json").read_text())
@@ -43,7 +51,7 @@ def preparation_of(rows: pd.DataFrame, *, read: int | None = None) -> Preparatio
             account.rows[str(rows["source"].iloc[0])] = read
         return rows
 
-    return Preparation("toy", "Toy", ("a", "b"), {"s": (Needed("*", "", ""),)}, tables)
+    return Preparation("toy", "Toy", ("a", "b"), {"s": (Needed("**/*.jpg|**/*.png|a.npz", "", ""),)}, tables)
 
 
 def prepared(raw: Path, rows: pd.DataFrame, **options):
@@ -60,7 +68,7 @@ def test_missing_truncated_and_unreadable_images_are_left_out_and_counted(tmp_pa
     rows = rows_of(*((f"x/{i}.jpg", "a", f"p{i}", "s") for i in (1, 2, 3, 4)), ("y/5.jpg", "a", "p5", "s"))
     result = prepared(tmp_path, rows)
     assert result.table["image_path"].tolist() == ["x/1.jpg"]
-    said = "s: 5 rows read, 1 kept; 2 image missing (x/3.jpg, y/5.jpg); 2 image cannot be decoded (x/2.jpg, x/4.jpg)"
+    said = "s: 5 rows read, 1 kept; 2 image missing (x/3.jpg, y/5.jpg); 2 image unreadable (x/2.jpg, x/4.jpg)"
     assert result.lines == [said]
 
 
@@ -120,7 +128,7 @@ def test_nothing_left_is_an_error_that_says_why(tmp_path):
 
 def test_an_image_of_several_files_needs_them_all_and_their_order_counts(tmp_path):
     for name, content in (("1.png", 1), ("2.png", 2)):
-        image(tmp_path / name, content)
+        image(tmp_path / name, content, gray=True)
     rows = rows_of(("1.png;2.png", "a", "p", "s"), ("2.png;1.png", "b", "q", "s"), ("1.png;3.png", "a", "r", "s"))
     result = prepared(tmp_path, rows)
     assert result.table["image_path"].tolist() == ["1.png;2.png", "2.png;1.png"]
@@ -167,7 +175,7 @@ def test_a_stopped_preparation_goes_on_where_it_was(tmp_path, monkeypatch):
     decode_images = finish.decode_images
 
     def counted(paths, **options):
-        decoded.extend(path.name for path in paths)
+        decoded.extend(Path(path).name for path in paths)
         return decode_images(paths, **options)
 
     monkeypatch.setattr(finish, "decode_images", counted)
@@ -373,6 +381,39 @@ def test_a_row_is_held_out_for_the_first_set_that_it_fits():
     names = set_names(rows, TrainingSet("t", hold_out=holds))
     assert set(names[rows["domain"] == "y"]) == {"acq_y"}
     assert set(names[(rows["domain"] != "y") & (rows["kind"] == "u")]) == {"manif_u"}
+
+
+def test_the_overview_names_sets_without_an_image():
+    holds = (HoldOut("w", "acquisition", "domain=w"), HoldOut("y", "acquisition", "domain=y"))
+    chosen = TrainingSet("t", pool="kind=u", hold_out=holds, label="kind")
+    rows = many(10)
+    source, w, y = overview(rows, chosen, set_names(rows, chosen))
+    assert (w["set"], w["images"], w["classes"]) == ("acq_w", 0, {})
+    # Patients 0, 3, 6, 9 are u; of their domains x, x, y, y (0, 3, 1, 4 -> 0, 0, 1, 1), two images each.
+    assert source == {"set": "source", "images": 4, "patients": 2, "classes": {"u": 4}}
+    assert (y["set"], y["images"], y["patients"]) == ("acq_y", 4, 2)
+
+
+def test_an_array_file_counts_each_of_its_images(tmp_path):
+    arrays = np.random.default_rng(0).integers(0, 256, (3, 9, 9)).astype(np.uint8)
+    arrays[2] = arrays[0]
+    np.savez(tmp_path / "a.npz", x=arrays)
+    rows = rows_of(*((f"a.npz::x::{i}", "a", f"p{i}", "s") for i in range(4)), ("b.npz::x::0", "a", "q", "s"))
+    for decode in (True, False):
+        result = prepared(tmp_path, rows, decode=decode)
+        assert result.table["image_path"].tolist() == ["a.npz::x::0", "a.npz::x::1"]
+        assert "1 image missing (b.npz::x::0)" in result.lines[0]
+        assert "1 image again under another name (a.npz::x::2)" in result.lines[0]
+    assert located(rows, tmp_path, tmp_path.parent)[0]["image_path"][0] == f"{tmp_path.name}/a.npz::x::0"
+
+
+def test_hashes_are_the_same_with_and_without_decoding(tmp_path):
+    for i in (1, 2):
+        image(tmp_path / f"{i}.png", i, gray=True)
+    paths = ["1.png", "1.png;2.png"]
+    read = finish._hashed(tmp_path, [finish.Seen(path, "") for path in paths], None)
+    decoded = finish._decoded(tmp_path, [finish.Seen(path, "") for path in paths], None)
+    assert [one.sha256 for one in read] == [one.sha256 for one in decoded]
 
 
 def test_unknown_training_sets_and_tasks_without_a_draw_are_told():

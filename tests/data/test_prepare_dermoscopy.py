@@ -97,7 +97,7 @@ def test_an_isic_image_in_two_archives_is_one_and_its_patients_are_united(tmp_pa
 
 def test_copies_that_isic_lists_itself_count_once(tmp_path):
     trees.isic_2020(tmp_path, ISIC)
-    pairs = ["ISIC_0100003,ISIC_0100004"]
+    pairs = ["ISIC_0100003,ISIC_0100004", "ISIC_0100004,ISIC_0100009"]
     trees.table(tmp_path / "isic_2020/ISIC_2020_Training_Duplicates.csv", "image_name_1,image_name_2", pairs)
     result = prepare(PREPARATION, tmp_path)
     assert "ISIC_0100004.jpg" not in column(result, "label") and "1 row again" in result.lines[0]
@@ -127,6 +127,15 @@ def test_tables_of_isic_as_they_were_published_over_the_years(tmp_path, name, he
     assert any("institutions cannot be held out" in line for line in result.lines) != has_institutions
     if has_institutions:
         assert "1 neither benign nor malignant (ISIC_01000010)" in result.lines[0]
+
+
+def test_of_several_exports_the_latest_is_read_and_the_others_are_said(tmp_path):
+    trees.isic_2020(tmp_path, ISIC)
+    twice = tmp_path / "isic_2020/challenge-2020-training_metadata_2022-06-29(1).csv"
+    trees.table(twice, "isic_id", ["ISIC_0100001"])
+    result = prepare(PREPARATION, tmp_path)
+    said = "isic_2020: challenge-2020-training_metadata_2022-06-29.csv is read, "
+    assert f"{said}challenge-2020-training_metadata_2022-06-29(1).csv not." in result.lines and len(result.table) == 4
 
 
 def test_tables_without_an_answer_are_refused(tmp_path):

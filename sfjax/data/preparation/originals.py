@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,9 @@ from sfjax.data.preparation.base import Needed, Preparation
 
 OURS = ("image_key", "source", "row", *STANDARD_COLUMNS)
 """Columns that a prepared table means in its own way: an original column of the name becomes `original_<name>`."""
+
+IMAGES = (".png", ".jpg", ".bmp", ".dcm")
+"""What patterns of images end with."""
 
 
 def any_of(folders: Sequence[str], *names: str) -> str:
@@ -35,13 +39,17 @@ def found(raw: Path, needed: Needed) -> Path | None:
         needed: What is looked for.
     """
     for pattern in needed.path.split("|"):
-        if "**" in pattern:  # images: one is enough to know, and all would take minutes
-            first = next(raw.glob(pattern), None)
-            if first is not None:
-                return first
-        elif matches := sorted(raw.glob(pattern)):
+        # One image is enough to know; to find all would take minutes.
+        matches = islice(raw.glob(pattern), 1) if pattern.endswith(IMAGES) else sorted(raw.glob(pattern))
+        if matches := list(matches):
             return matches[-1]
     return None
+
+
+def passed_over(raw: Path, needed: Needed) -> list[Path]:
+    """Returns the files that fit as well as the one that `found` takes, and are not read."""
+    patterns = [pattern for pattern in needed.path.split("|") if not pattern.endswith(IMAGES)]
+    return next((matches[:-1] for pattern in patterns if (matches := sorted(raw.glob(pattern)))), [])
 
 
 def missing(preparation: Preparation, raw: Path) -> dict[str, list[Needed]]:

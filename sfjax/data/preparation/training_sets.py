@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from sfjax.data.findings import listing
 from sfjax.data.preparation.base import Preparation, TrainingSet
-from sfjax.data.splits import HELD_OUT_PATIENTS
+from sfjax.data.splits import HELD_OUT_PATIENTS, SOURCE_SPLITS
 
 STUDY_SEED = 2
 
@@ -59,11 +59,13 @@ def overview(table: pd.DataFrame, chosen: TrainingSet, sets: pd.Series) -> list[
 
     Args:
         table: As prepared.
-        chosen: Its `label` is the class.
+        chosen: Its `label` is the class. Its own sets are in the overview even where they have no image.
         sets: The set of each row; rows with "" are left out.
     """
+    drawn = [name for name in (*SOURCE_SPLITS, HELD_OUT_PATIENTS) if (sets == name).any()]
+    held_out = [f"{_PREFIX[hold_out.kind]}_{hold_out.name}" for hold_out in chosen.hold_out]
     rows = []
-    for name in dict.fromkeys(sets[sets != ""]):
+    for name in (*(drawn or ["source"]), *held_out):
         inside = table[sets == name]
         classes = inside[chosen.label].value_counts().sort_index()
         counted = {str(label): int(count) for label, count in classes.items()}
