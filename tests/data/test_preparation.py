@@ -364,8 +364,7 @@ def test_training_has_no_patient_of_a_held_out_image():
     result, lines = with_reference_splits(splitting(HELD), rows, "t")
     held = set(result["patient_id"][result["split"] == "acq_y"])
     assert not held & set(result["patient_id"][result["split"].isin(["train", "val"])])
-    if result["split"][1] != "iid_test":
-        assert result["split"][1] == "held_out_patients" and "1 images of held-out patients" in lines[-1]
+    assert result["split"][1] == "held_out_patients" and "1 images of held-out patients" in lines[-1]
 
 
 def test_only_the_pool_stays_and_its_label_column_is_the_class():

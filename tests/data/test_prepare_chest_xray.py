@@ -1,5 +1,7 @@
 """Chest X-ray from miniature downloads in the providers' layout."""
 
+import shutil
+
 import pytest
 import raw_trees as trees
 
@@ -65,6 +67,22 @@ def test_chexpert(tmp_path):
 def test_chexpert_at_full_size_or_without_its_folder(tmp_path, folder):
     trees.chexpert(tmp_path, CHEXPERT[:1], folder=folder)
     assert len(prepare(PREPARATION, tmp_path).table) == 2
+
+
+def test_chexpert_as_unpacked_from_its_full_size_batches(tmp_path):
+    trees.chexpert(tmp_path, [CHEXPERT[0], CHEXPERT[2], CHEXPERT[3]], folder="CheXpert-v1.0")
+    root = tmp_path / "chexpert/CheXpert-v1.0"
+    for batch, patients in (("2 (train 1)", ["patient00001"]), ("3 (train 2)", ["patient00002"])):
+        folder = tmp_path / f"chexpert/CheXpert-v1.0 batch {batch}"
+        folder.mkdir()
+        for patient in patients:
+            (root / "train" / patient).rename(folder / patient)
+    shutil.rmtree(root / "train")
+    root.rename(tmp_path / "chexpert/CheXpert-v1.0 batch 1 (validate & csv)")
+    result = prepare(PREPARATION, tmp_path)
+    assert result.table["label"].tolist() == ["Edema", "No Finding", "Cardiomegaly"]
+    missing = "1 image missing (chexpert/CheXpert-v1.0 batch 2 (train 1)/patient00003/study1/view1_frontal.jpg)"
+    assert result.lines[0] == f"chexpert: 4 rows read, 3 kept; {missing}"
 
 
 def test_paths_that_are_none_of_chexpert_are_refused(tmp_path):

@@ -111,9 +111,9 @@ def tables(raw: Path, account: Account, progress: Progress) -> pd.DataFrame:
     readers = {"ham10000": _ham10000, "d7p": _derm7pt, "ph2": _ph2, "isic_2020": _isic_2020}
     parts = []
     for i, (source, read) in enumerate(readers.items()):
-        progress(f"reading {source}", i, len(readers))
         metadata, image = (found(raw, needed) for needed in NEEDED[source])
         if metadata is not None and image is not None:
+            progress(f"reading {source}", i, len(readers))
             parts.append(read(raw, metadata, account))
     return pd.concat(parts, ignore_index=True)
 

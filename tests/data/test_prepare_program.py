@@ -1,14 +1,10 @@
 """`python -m experiments.prepare`, from miniature downloads to a data set."""
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-
 import raw_trees as trees
 
 from experiments import prepare as program
