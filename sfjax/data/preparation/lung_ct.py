@@ -231,7 +231,7 @@ def _write_slices(path: Path, annotations: Sequence[Annotation], marks: Sequence
     made_of = repr((_RULE, series.uid, series.spacing, slices, list(annotations)))
     made_of = hashlib.sha256(made_of.encode()).hexdigest()
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             if str(stored["made_of"]) == made_of and stored["slices"].shape[0] == NUM_SLICES:
                 return
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -103,7 +103,7 @@ def match(marks: Sequence[Marked], series: Series) -> list[list[int]]:
     return [sorted(nodule) for nodule in nodules.values()]
 
 
-def cut(marks: Sequence[Marked], series: Series) -> UInt8[np.ndarray, "slices {SIDE} {SIDE}"]:
+def cut(marks: Sequence[Marked], series: Series) -> UInt8[np.ndarray, "slices 64 64"]:
     """Returns the slices around a nodule: by plane, in each by offset.
 
     Axial ones have the CT's rows and columns. The rows of the others go from the head to the feet.
