@@ -14,8 +14,8 @@ from sfjax.data.preparation.base import Needed, Preparation
 OURS = ("image_key", "source", "row", *STANDARD_COLUMNS)
 """Columns that a prepared table means in its own way: an original column of the name becomes `original_<name>`."""
 
-IMAGES = (".png", ".jpg", ".bmp", ".dcm")
-"""What patterns of images end with."""
+MANY = (".png", ".jpg", ".bmp", ".dcm", ".xml")
+"""What patterns end with that many files are meant to fit."""
 
 
 def any_of(folders: Sequence[str], *names: str) -> str:
@@ -39,8 +39,8 @@ def found(raw: Path, needed: Needed) -> Path | None:
         needed: What is looked for.
     """
     for pattern in needed.path.split("|"):
-        # One image is enough to know; to find all would take minutes.
-        matches = islice(raw.glob(pattern), 1) if pattern.endswith(IMAGES) else sorted(raw.glob(pattern))
+        # One is enough to know; to find all would take minutes.
+        matches = islice(raw.glob(pattern), 1) if pattern.endswith(MANY) else sorted(raw.glob(pattern))
         if matches := list(matches):
             return matches[-1]
     return None
@@ -48,7 +48,7 @@ def found(raw: Path, needed: Needed) -> Path | None:
 
 def passed_over(raw: Path, needed: Needed) -> list[Path]:
     """Returns the files that fit as well as the one that `found` takes, and are not read."""
-    patterns = [pattern for pattern in needed.path.split("|") if not pattern.endswith(IMAGES)]
+    patterns = [pattern for pattern in needed.path.split("|") if not pattern.endswith(MANY)]
     return next((matches[:-1] for pattern in patterns if (matches := sorted(raw.glob(pattern)))), [])
 
 
