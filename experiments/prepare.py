@@ -176,7 +176,6 @@ def training_sets(
         return {
             name: overview(prepared.table, one, set_names(prepared.table, one))
             for name, one in preparation.training_sets.items()
-            if (one.label in prepared.table)
         }
     one = training_set(preparation, chosen.training_set)._replace(label="label")
     sets = written["split"] if chosen.reference_splits else set_names(written, one)

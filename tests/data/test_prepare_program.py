@@ -112,8 +112,22 @@ def test_what_is_wrong_is_one_text_and_status_2(raw, tmp_path, capsys):
     assert "A task must be one of dermoscopy, " in error("derm", "--raw", raw)
     assert "ends with .csv or .parquet" in error("dermoscopy", "--raw", raw, "--out", tmp_path / "m.txt")
     assert "Add --training-set, one of all," in error("dermoscopy", "--raw", raw, "--reference-splits")
+    no_image = "The training set but_d7p has no image in acq_d7p. Choose another one"
+    for more in ((), ("--reference-splits",)):
+        assert no_image in error("dermoscopy", "--raw", raw, "--training-set", "but_d7p", *more)
     assert "no training set 'x'" in error("dermoscopy", "--raw", raw, "--training-set", "x")
-    assert not list(tmp_path.glob("*.csv"))
+    assert not [*tmp_path.glob("*.csv"), *raw.glob("*.csv")]
+
+
+def test_training_sets_of_sources_that_are_not_there_are_named(tmp_path, capsys):
+    trees.isic_2020(
+        tmp_path, [(f"ISIC_01{i:05d}", f"IP_{i}", ("benign", "malignant")[i % 2], trees.BARCELONA) for i in range(4)]
+    )
+    assert run("dermoscopy", "--raw", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "Not to be made of these sources, because a set has no image: but_barcelona (source), " in printed
+    assert "ham10000_multiclass (source)" in printed and "but_mskcc (acq_mskcc)" in printed
+    assert "all:\n  source: 4 images, 4 patients; 2 benign, 2 malignant" in printed
 
 
 def test_without_a_task_the_tasks_are_listed_with_sizes_and_access(capsys):
