@@ -16,6 +16,8 @@ References:
     2019.
 """
 
+import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -53,6 +55,10 @@ _CHEXPERT = (
     "CheXpert-v1.0-small",
     "CheXpert-v1.0",
 )
+_BATCHES = ("chexpert", "chexpert/chexpertchestxrays-u20210408", "chexpertchestxrays-u20210408")
+_FIRST_BATCH = "CheXpert-v1.0 batch 1 (validate & csv)"
+"""Of the full-size archives, which unpack beside each other and have patients of `train` without that folder."""
+
 _NIH = ("nih14", "nih14/archive", "ChestX-ray14", "archive")
 _MIMIC = (
     "mimic",
@@ -64,14 +70,13 @@ _MIMIC = (
 _CREDENTIALED = "PhysioNet, MIMIC-CXR-JPG 2; credentialed access: training in human research and a signed agreement"
 _STANFORD = "Stanford AIMI; free for research after registration"
 _NIH_BOX = "NIH Clinical Center's download site; free, cite the paper"
-_MIMIC_LIST = Needed(
-    any_of(_MIMIC, "mimic-cxr-2.0.0-split.csv*", "mimic-cxr-2.0.0-metadata.csv*"), "25 MB", _CREDENTIALED
-)
 NEEDED: Final[Mapping[str, tuple[Needed, ...]]] = MappingProxyType(
     {
         "mimic": (
             Needed(any_of(_MIMIC, "mimic-cxr-2.0.0-chexpert.csv*"), "12 MB", _CREDENTIALED),
-            _MIMIC_LIST,
+            Needed(
+                any_of(_MIMIC, "mimic-cxr-2.0.0-split.csv*", "mimic-cxr-2.0.0-metadata.csv*"), "25 MB", _CREDENTIALED
+            ),
             Needed(any_of(_MIMIC, "files/p1*/p*/s*/**/*.jpg"), "570 GB, 377 110 images", _CREDENTIALED),
         ),
         "nih14": (
@@ -79,10 +84,16 @@ NEEDED: Final[Mapping[str, tuple[Needed, ...]]] = MappingProxyType(
             Needed(any_of(_NIH, "images*/**/*.png"), "45 GB, 112 120 images", _NIH_BOX),
         ),
         "chexpert": (
-            Needed(any_of(_CHEXPERT, "train.csv"), "30 MB", _STANFORD),
-            Needed(any_of(_CHEXPERT, "valid.csv"), "1 MB", _STANFORD),
             Needed(
-                any_of(_CHEXPERT, "train/**/*.jpg"), "11 GB (small) or 439 GB, 224 316 images with valid", _STANFORD
+                f"{any_of(_CHEXPERT, 'train.csv')}|{any_of(_BATCHES, f'{_FIRST_BATCH}/train.csv')}", "30 MB", _STANFORD
+            ),
+            Needed(
+                f"{any_of(_CHEXPERT, 'valid.csv')}|{any_of(_BATCHES, f'{_FIRST_BATCH}/valid.csv')}", "1 MB", _STANFORD
+            ),
+            Needed(
+                f"{any_of(_CHEXPERT, 'train/**/*.jpg')}|{any_of(_BATCHES, 'CheXpert-v1.0 batch * (train *)/**/*.jpg')}",
+                "11 GB (small) or 439 GB, 224 316 images with valid",
+                _STANFORD,
             ),
         ),
     }
@@ -94,9 +105,9 @@ def tables(raw: Path, account: Account, progress: Progress) -> pd.DataFrame:
     readers = {"mimic": _mimic, "nih14": _nih14, "chexpert": _chexpert}
     parts = []
     for i, (source, read) in enumerate(readers.items()):
-        progress(f"reading {source}", i, len(readers))
         metadata = found(raw, NEEDED[source][0])
         if metadata is not None and all(found(raw, needed) for needed in NEEDED[source]):
+            progress(f"reading {source}", i, len(readers))
             parts.append(read(raw, metadata, account))
     return pd.concat(parts, ignore_index=True)
 
@@ -210,8 +221,15 @@ def _chexpert(raw: Path, metadata: Path, account: Account) -> pd.DataFrame:
     for path in rows["Path"][inside[0].isna()]:
         findings.fault("blank image_path", f"no path of CheXpert: {path!r}")
     findings.raise_faults()
+    batches = _chexpert_batches(raw, metadata.parent)
+    root = metadata.parent.relative_to(raw).as_posix()
     standard = {
-        "image_path": f"{metadata.parent.relative_to(raw).as_posix()}/" + inside[0],
+        "image_path": [
+            f"{batches[patient]}/{path.partition('/')[2]}"
+            if path.startswith("train/") and batches
+            else f"{root}/{path}"
+            for path, patient in zip(inside[0], inside[1], strict=True)
+        ],
         "image_key": "chexpert:" + inside[0],
         "domain": "chexpert",
         "subclass": "",
@@ -221,6 +239,15 @@ def _chexpert(raw: Path, metadata: Path, account: Account) -> pd.DataFrame:
     }
     table = with_standard(rows, standard)
     return _labelled("chexpert", table, _positive(table), account)
+
+
+def _chexpert_batches(raw: Path, folder: Path) -> dict[str, str]:
+    """Returns the folder of each patient's batch of the full-size archives; nothing where all is in one folder."""
+    batches = sorted(folder.parent.glob("CheXpert-v1.0 batch * (train *)")) if folder.name == _FIRST_BATCH else []
+    patients: dict[str, str] = defaultdict(lambda: batches[0].relative_to(raw).as_posix())
+    for batch in batches:
+        patients |= {entry.name: batch.relative_to(raw).as_posix() for entry in os.scandir(batch)}
+    return patients
 
 
 CORRUPTIONS = ("brightness", "darkness", "motion_blur", "elastic", "gaussian_noise", "letter")

@@ -111,9 +111,9 @@ def tables(raw: Path, account: Account, progress: Progress) -> pd.DataFrame:
     readers = {"ham10000": _ham10000, "d7p": _derm7pt, "ph2": _ph2, "isic_2020": _isic_2020}
     parts = []
     for i, (source, read) in enumerate(readers.items()):
-        progress(f"reading {source}", i, len(readers))
         metadata, image = (found(raw, needed) for needed in NEEDED[source])
         if metadata is not None and image is not None:
+            progress(f"reading {source}", i, len(readers))
             parts.append(read(raw, metadata, account))
     return pd.concat(parts, ignore_index=True)
 
@@ -165,9 +165,10 @@ def _isic_2020(raw: Path, metadata: Path, account: Account) -> pd.DataFrame:
     images = files_by_name(raw, metadata.parent, (".jpg", ".jpeg"))
     folder = metadata.parent.relative_to(raw).as_posix()
     diagnosis = next((name for name in ("diagnosis", "diagnosis_3", "diagnosis_2") if name in rows), None)
+    copies = _listed_copies(metadata.parent)
     standard = {
         "image_path": [images.get(f"{one}.jpg", f"{folder}/train/{one}.jpg") for one in rows[name]],
-        "image_key": rows[name].replace(_listed_copies(metadata.parent)),
+        "image_key": [copies.get(one, one) for one in rows[name]],
         "domain": [_institution(one) for one in rows["attribution"]] if "attribution" in rows else "isic_2020",
         "subclass": "" if diagnosis is None else rows[diagnosis],
         "patient_id": _prefixed("isic_2020", rows["patient_id"]),

@@ -7,7 +7,7 @@ learned of each file is kept in a cache, so that a preparation that was stopped 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +18,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sfjax.data.findings import listing
+from sfjax.data.image_paths import normalized, sources, within
 from sfjax.data.images import decode_images
 from sfjax.data.preparation.base import Account, Preparation, Progress
-from sfjax.data.preparation.originals import describe, missing
+from sfjax.data.preparation.originals import describe, found, missing, passed_over
 from sfjax.files import write_whole
 
 COLUMNS = ("image_path", "label", "domain", "subclass", "patient_id", "source")
@@ -48,21 +49,19 @@ class Prepared(NamedTuple):
     lines: list[str]
 
 
-class File(NamedTuple):
-    """What is known of a file: where it is, what it was like when it was looked at, and what was found.
+class Seen(NamedTuple):
+    """What is known of an image: where it is, what its files were like when it was looked at, and what was found.
 
     Attributes:
-        path: Relative to the raw folder, with "/".
-        size: In bytes.
-        mtime_ns: Time of its last change in nanoseconds.
-        sha256: Of its bytes, in hexadecimal; "" where it could not be read.
-        problem: Why it gives no image, "" where it does or was not decoded.
+        image_path: As in the table.
+        stamp: Size in bytes and time of last change in nanoseconds of each of its files.
+        sha256: Of its content, in hexadecimal, as `sfjax.data.decoding.load` has it; "" where it could not be read.
+        problem: Why there is no image, "" where there is one or nothing was decoded.
         decoded: Whether that was tried.
     """
 
-    path: str
-    size: int
-    mtime_ns: int
+    image_path: str
+    stamp: str
     sha256: str = ""
     problem: str = ""
     decoded: bool = False
@@ -97,25 +96,34 @@ def prepare(
     account = Account()
     for source in absent_sources(preparation, raw):
         account.note(f"{source}: left out, because nothing of it is there.")
+    for source, needs in preparation.needed.items():
+        for needed in needs:
+            if unread := passed_over(raw, needed):
+                read = found(raw, needed)
+                account.note(f"{source}: {read and read.name} is read, {listing([path.name for path in unread])} not.")
     table = preparation.tables(raw, account, progress).reset_index(drop=True)
     if lacking := [name for name in COLUMNS if name not in table]:
         raise RuntimeError(f"The table of {preparation.name} lacks {listing(lacking)}.")
-    texts = [name for name in table.columns if table[name].dtype == object]
+    texts = [name for name in table.columns if pd.api.types.is_string_dtype(table[name].dropna())]
     table = table.assign(**{str(name): table[name].fillna("") for name in texts})  # what another source has not
     keys = table["image_key"].where(table["image_key"] != "", table["image_path"]) if "image_key" in table else None
     table = _united(table, table["image_path"] if keys is None else keys, account)
 
-    files = dict(_listed(raw, sorted({path for paths in table["image_path"] for path in paths.split(";")}), progress))
-    there = _of_each(table, lambda paths: all(path in files for path in paths)).astype(bool)
+    files_of = {path: [source.file for source in sources(path)] for path in pd.unique(table["image_path"])}
+    stamps = dict(_listed(raw, sorted({file for files in files_of.values() for file in files}), progress))
+    whole = {path for path, files in files_of.items() if all(file in stamps for file in files)}
+    there = table["image_path"].isin(whole)
     _lose(table[~there], "image missing", account)
     table = table[there]
     table = _one_row_each(table, table["image_path"] if keys is None else keys[table.index], "row again", account)
 
-    wanted = list(dict.fromkeys(path for paths in table["image_path"] for path in paths.split(";")))
-    known = _examined(raw, [files[path] for path in wanted], cache, decode, workers, progress)
-    content = _of_each(table, lambda paths: _content([known[path].sha256 for path in paths]))
-    broken = _of_each(table, lambda paths: any(known[path].problem for path in paths)).astype(bool)
-    _lose(table[broken], "image cannot be decoded", account)
+    wanted = [Seen(path, " ".join(stamps[file] for file in files_of[path])) for path in table["image_path"]]
+    known = _examined(raw, wanted, cache, decode, workers, progress)
+    seen = [known[path] for path in table["image_path"]]
+    # What could not even be read has no content to compare.
+    content = pd.Series([one.sha256 or one.image_path for one in seen], index=table.index, dtype=object)
+    broken = pd.Series([bool(one.problem) for one in seen], index=table.index, dtype=bool)
+    _lose(table[broken], "image unreadable", account)
     table = _united(table[~broken], content[~broken], account)
     table = _one_row_each(table, content[table.index], "image again under another name", account)
     if table.empty:
@@ -137,13 +145,15 @@ def absent_sources(preparation: Preparation, raw: Path) -> list[str]:
     whole = [source for source in preparation.needed if len(absent.get(source, ())) == len(preparation.needed[source])]
     partial = {source: needs for source, needs in absent.items() if source not in whole}
     if len(whole) == len(preparation.needed):
+        named = absent
         text = f"No original of {preparation.name} is below {raw}. One source is enough; each is whole or not there."
     elif partial:
+        named = partial
         text = f"Of {listing(list(partial))} only a part is below {raw}. Add the rest, or remove what is there."
     else:
         return whole
-    named = [f"  {source}: {describe(needed)}" for source, needs in absent.items() for needed in needs]
-    raise ValueError("\n".join([text, "Missing:", *named]))
+    files = [f"  {source}: {describe(needed)}" for source, needs in named.items() for needed in needs]
+    raise ValueError("\n".join([text, "Missing:", *files]))
 
 
 def located(table: pd.DataFrame, raw: Path, folder: Path) -> tuple[pd.DataFrame, bool]:
@@ -156,107 +166,106 @@ def located(table: pd.DataFrame, raw: Path, folder: Path) -> tuple[pd.DataFrame,
     """
     raw, folder = raw.absolute(), folder.absolute()
     inside = raw.is_relative_to(folder)
-    start = raw.relative_to(folder).as_posix() if inside else raw.as_posix()
-    prefix = "" if start == "." else f"{start}/"
-    moved = _of_each(table, lambda paths: ";".join(prefix + path for path in paths))
-    return table.assign(image_path=moved), inside
+    start = raw.relative_to(folder) if inside else raw
+    paths = [normalized(within(start, path)) for path in table["image_path"]]
+    return table.assign(image_path=pd.Series(paths, index=table.index, dtype=object)), inside
 
 
-def _of_each(table: pd.DataFrame, function: Callable[[list[str]], object]) -> pd.Series:
-    """Returns what the function makes of the paths of each image's files."""
-    return pd.Series([function(paths.split(";")) for paths in table["image_path"]], index=table.index, dtype=object)
-
-
-def _listed(raw: Path, paths: Sequence[str], progress: Progress) -> Iterator[tuple[str, File]]:
-    """Yields the paths that are there, with size and time; every folder is listed once."""
-    folders: dict[str, set[str]] = {}
-    for path in paths:
-        parent, _, name = path.rpartition("/")
-        folders.setdefault(parent, set()).add(name)
+def _listed(raw: Path, files: Sequence[str], progress: Progress) -> Iterator[tuple[str, str]]:
+    """Yields the files that are there, each with its size and time; every folder is listed once."""
+    folders: dict[str, dict[str, str]] = {}
+    for file in files:
+        parent, _, name = file.rpartition("/")
+        folders.setdefault(parent, {})[name] = file
     for i, (parent, names) in enumerate(folders.items(), start=1):
         progress("listing folders", i, len(folders))
         try:
             with os.scandir(raw / parent) as entries:
                 for entry in entries:
                     if entry.name in names and entry.is_file():
-                        path, status = f"{parent}/{entry.name}" if parent else entry.name, entry.stat()
-                        yield path, File(path, status.st_size, status.st_mtime_ns)
+                        status = entry.stat()
+                        yield names[entry.name], f"{status.st_size}:{status.st_mtime_ns}"
         except (FileNotFoundError, NotADirectoryError):
             continue
 
 
 def _examined(
-    raw: Path, files: Sequence[File], cache: Path | None, decode: bool, workers: int | None, progress: Progress
-) -> dict[str, File]:
-    """Returns what is known of each file, from the cache where the file has not changed since."""
+    raw: Path, images: Sequence[Seen], cache: Path | None, decode: bool, workers: int | None, progress: Progress
+) -> dict[str, Seen]:
+    """Returns what is known of each image, from the cache where its files have not changed since."""
     cached = _read_cache(cache)
-    known: dict[str, File] = {}
-    for file in files:
-        before = cached.get(file.path)
-        same = before is not None and (before.size, before.mtime_ns) == (file.size, file.mtime_ns)
-        if before is not None and same and (before.decoded or not decode):
-            known[file.path] = before if decode else before._replace(problem="")
-    left = [file for file in files if file.path not in known]
+    known: dict[str, Seen] = {}
+    for image in images:
+        before = cached.get(image.image_path, image)
+        if before.stamp == image.stamp and (before.decoded or (before.sha256 and not decode)):
+            known[image.image_path] = before if decode else _undecoded(before)
+    left = [image for image in images if image.image_path not in known]
     what = "reading and decoding images" if decode else "reading images"
     last = time.monotonic()
     try:
         for start in range(0, len(left), _AT_A_TIME):
             part = left[start : start + _AT_A_TIME]
-            progress(what, len(known), len(files))
+            progress(what, len(known), len(images))
             looked = _decoded(raw, part, workers) if decode else _hashed(raw, part, workers)
-            known |= {file.path: file for file in looked}
-            cached |= {file.path: file for file in looked}
+            known |= {image.image_path: image for image in looked}
+            cached |= {image.image_path: image for image in looked}
             if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
                 _write_cache(cache, cached)
                 last = time.monotonic()
-        progress(what, len(files), len(files))
+        progress(what, len(images), len(images))
     finally:
         if left:
             _write_cache(cache, cached)
     return known
 
 
-def _decoded(raw: Path, files: Sequence[File], workers: int | None) -> list[File]:
-    paths = [raw / file.path for file in files]
+def _decoded(raw: Path, images: Sequence[Seen], workers: int | None) -> list[Seen]:
+    paths = [within(raw, image.image_path) for image in images]
     read = decode_images(paths, size=_DECODED_SIZE, images_in="disk", workers=workers)
-    problems = [read.problems[i].detail if i in read.problems else "" for i in range(len(files))]
+    problems = [read.problems[i].detail if i in read.problems else "" for i in range(len(images))]
     return [
-        file._replace(sha256=sha256, problem=problem, decoded=True)
-        for file, sha256, problem in zip(files, read.sha256, problems, strict=True)
+        image._replace(sha256=sha256, problem=problem, decoded=True)
+        for image, sha256, problem in zip(images, read.sha256, problems, strict=True)
     ]
 
 
-def _hashed(raw: Path, files: Sequence[File], workers: int | None) -> list[File]:
-    def look(file: File) -> File:
+def _hashed(raw: Path, images: Sequence[Seen], workers: int | None) -> list[Seen]:
+    """Returns the images with the hashes that decoding gives; what is in an array file is unpacked for that."""
+
+    def look(image: Seen) -> Seen:
+        digest = hashlib.sha256()
         try:
-            with (raw / file.path).open("rb") as opened:
-                return file._replace(sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+            for source in sources(image.image_path):
+                digest.update((raw / source.file).read_bytes())
         except OSError as error:
-            return file._replace(problem=f"the file cannot be opened: {error.strerror}")
+            return image._replace(problem=f"the file cannot be opened: {error.strerror}")
+        return image._replace(sha256=digest.hexdigest())
 
+    packed = [image for image in images if any(source.array is not None for source in sources(image.image_path))]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(look, files))
+        plain = list(pool.map(look, (image for image in images if image not in packed)))
+    return plain + list(map(_undecoded, _decoded(raw, packed, workers)))
 
 
-def _read_cache(cache: Path | None) -> dict[str, File]:
+def _undecoded(image: Seen) -> Seen:
+    """Returns what is known without decoding: only what cannot even be read has a problem."""
+    return image._replace(problem="") if image.sha256 else image
+
+
+def _read_cache(cache: Path | None) -> dict[str, Seen]:
     if cache is None or not cache.exists():
         return {}
     try:
-        table = pd.read_parquet(cache, columns=list(File._fields))
+        table = pd.read_parquet(cache, columns=list(Seen._fields))
     except (OSError, ValueError) as error:
         raise ValueError(f"{cache} is not the cache of a preparation ({error}). Remove or rename it.") from error
-    return {file.path: file for file in map(File._make, table.itertuples(index=False, name=None))}
+    return {image.image_path: image for image in map(Seen._make, table.itertuples(index=False, name=None))}
 
 
-def _write_cache(cache: Path | None, files: dict[str, File]) -> None:
+def _write_cache(cache: Path | None, images: dict[str, Seen]) -> None:
     if cache is not None:
-        table = pd.DataFrame(list(files.values()), columns=pd.Index(File._fields))
+        table = pd.DataFrame(list(images.values()), columns=pd.Index(Seen._fields))
         write_whole(cache, lambda path: table.to_parquet(path, index=False))
-
-
-def _content(sha256: Sequence[str]) -> str:
-    """Returns what an image's files hold, in their order, as one text."""
-    return sha256[0] if len(sha256) == 1 else hashlib.sha256(" ".join(sha256).encode()).hexdigest()
 
 
 def _lose(rows: pd.DataFrame, reason: str, account: Account) -> None:
@@ -275,9 +284,9 @@ def _one_row_each(table: pd.DataFrame, key: pd.Series, reason: str, account: Acc
 
 def _united(table: pd.DataFrame, key: pd.Series, account: Account) -> pd.DataFrame:
     """Returns the table in which patients who share a key have one `patient_id`: the first that is not blank."""
-    if table.empty:
-        return table
     blank = table["patient_id"] == ""
+    if blank.all():
+        return table
     # A row without a patient is a patient of its own, whose name is no text.
     own = pd.Series(list(table.index), index=table.index, dtype=object)
     patients, names = pd.factorize(table["patient_id"].astype(object).where(~blank, own))

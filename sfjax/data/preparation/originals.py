@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,9 @@ from sfjax.data.preparation.base import Needed, Preparation
 
 OURS = ("image_key", "source", "row", *STANDARD_COLUMNS)
 """Columns that a prepared table means in its own way: an original column of the name becomes `original_<name>`."""
+
+MANY = (".png", ".jpg", ".bmp", ".dcm", ".xml")
+"""What patterns end with that many files are meant to fit."""
 
 
 def any_of(folders: Sequence[str], *names: str) -> str:
@@ -35,13 +39,17 @@ def found(raw: Path, needed: Needed) -> Path | None:
         needed: What is looked for.
     """
     for pattern in needed.path.split("|"):
-        if "**" in pattern:  # images: one is enough to know, and all would take minutes
-            first = next(raw.glob(pattern), None)
-            if first is not None:
-                return first
-        elif matches := sorted(raw.glob(pattern)):
+        # One is enough to know; to find all would take minutes.
+        matches = islice(raw.glob(pattern), 1) if pattern.endswith(MANY) else sorted(raw.glob(pattern))
+        if matches := list(matches):
             return matches[-1]
     return None
+
+
+def passed_over(raw: Path, needed: Needed) -> list[Path]:
+    """Returns the files that fit as well as the one that `found` takes, and are not read."""
+    patterns = [pattern for pattern in needed.path.split("|") if not pattern.endswith(MANY)]
+    return next((matches[:-1] for pattern in patterns if (matches := sorted(raw.glob(pattern)))), [])
 
 
 def missing(preparation: Preparation, raw: Path) -> dict[str, list[Needed]]:
@@ -54,13 +62,19 @@ def missing(preparation: Preparation, raw: Path) -> dict[str, list[Needed]]:
 
 
 def describe(needed: Needed) -> str:
-    """Returns a line for people: path, size, access.
+    """Returns a line for people: the accepted names in their usual folder, other folders, size, access.
 
     Example:
-        >>> describe(Needed("a/x.csv|b/x.csv", "1 MB", "example.org, free"))
-        'a/x.csv or b/x.csv: 1 MB; example.org, free'
+        >>> describe(Needed("a/x.csv|a/2/x.csv|b/x.csv|a/y.csv", "1 MB", "example.org, free"))
+        'a/x.csv or a/y.csv (or in b): 1 MB; example.org, free'
     """
-    return f"{needed.path.replace('|', ' or ')}: {needed.size}; {needed.access}"
+    alternatives = needed.path.split("|")
+    by_name: dict[str, str] = {}
+    for pattern in alternatives:
+        by_name.setdefault(pattern.rpartition("/")[2], pattern)
+    _, *others = dict.fromkeys(pattern.partition("/")[0] for pattern in alternatives)
+    elsewhere = f" (or in {', '.join(others)})" if others else ""
+    return f"{' or '.join(by_name.values())}{elsewhere}: {needed.size}; {needed.access}"
 
 
 def read_original(path: Path, required: Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from sfjax.data.findings import listing
 from sfjax.data.preparation.base import Preparation, TrainingSet
-from sfjax.data.splits import HELD_OUT_PATIENTS
+from sfjax.data.splits import HELD_OUT_PATIENTS, SOURCE_SPLITS
 
 STUDY_SEED = 2
 
@@ -48,10 +48,14 @@ def set_names(table: pd.DataFrame, chosen: TrainingSet) -> pd.Series:
     The first hold-out that a row fits has it.
     """
     names = np.where(rows_where(table, chosen.pool), "source", "").astype(object)
-    for hold_out in chosen.hold_out:
-        held = rows_where(table, hold_out.where) & (names == "source")
-        names[held] = f"{_PREFIX[hold_out.kind]}_{hold_out.name}"
+    for name, hold_out in zip(held_out_names(chosen), chosen.hold_out, strict=True):
+        names[rows_where(table, hold_out.where) & (names == "source")] = name
     return pd.Series(names, index=table.index, dtype=object)
+
+
+def held_out_names(chosen: TrainingSet) -> list[str]:
+    """Returns the names of the shifted sets that a training set leaves out: `acq_NAME` or `manif_NAME`."""
+    return [f"{_PREFIX[hold_out.kind]}_{hold_out.name}" for hold_out in chosen.hold_out]
 
 
 def overview(table: pd.DataFrame, chosen: TrainingSet, sets: pd.Series) -> list[dict[str, object]]:
@@ -59,13 +63,14 @@ def overview(table: pd.DataFrame, chosen: TrainingSet, sets: pd.Series) -> list[
 
     Args:
         table: As prepared.
-        chosen: Its `label` is the class.
+        chosen: Its `label` is the class. Its own sets are in the overview even where they have no image.
         sets: The set of each row; rows with "" are left out.
     """
+    drawn = [name for name in (*SOURCE_SPLITS, HELD_OUT_PATIENTS) if (sets == name).any()]
     rows = []
-    for name in dict.fromkeys(sets[sets != ""]):
-        inside = table[sets == name]
-        classes = inside[chosen.label].value_counts().sort_index()
+    for name in (*(drawn or ["source"]), *held_out_names(chosen)):
+        inside = table[sets == name] if chosen.label in table else table[:0]
+        classes = inside.get(chosen.label, pd.Series(dtype=object)).value_counts().sort_index()
         counted = {str(label): int(count) for label, count in classes.items()}
         rows.append({"set": name, "images": len(inside), "patients": len(set(_patients(inside))), "classes": counted})
     return rows
@@ -114,6 +119,7 @@ def with_reference_splits(preparation: Preparation, table: pd.DataFrame, name: s
     if preparation.reference_splits is None:
         raise ValueError(f"The study draws no splits of {preparation.name}. Leave out --reference-splits.")
     chosen = training_set(preparation, name)
+    only(table, chosen)  # refuses what cannot be made
     sets = set_names(table, chosen)
     split = preparation.reference_splits(table, name).where(sets == "source", sets)
     patients = _patients(table)
@@ -122,7 +128,7 @@ def with_reference_splits(preparation: Preparation, table: pd.DataFrame, name: s
     held = (sets != "source") & (sets != "")
     shared = split.isin(["train", "val"]) & patients.isin(set(patients[held]))
     split[shared] = HELD_OUT_PATIENTS
-    kinds = {f"{_PREFIX[one.kind]}_{one.name}": one.kind for one in chosen.hold_out}
+    kinds = {name: one.kind for name, one in zip(held_out_names(chosen), chosen.hold_out, strict=True)}
     table = table.assign(split=split, shift_kind=split.map(kinds).fillna(""))
     lines = [f"{name}: train and iid_test as the study draws them; val is a fifth of the training patients."]
     if shared.any():
@@ -134,7 +140,17 @@ def only(table: pd.DataFrame, chosen: TrainingSet) -> tuple[pd.DataFrame, list[s
     """Returns the rows that a training set is about, with its classes as `label`, and what to say of it.
 
     Where its classes are another column's, what was `label` becomes `default_label`.
+
+    Raises:
+        ValueError: The column of its classes is not there, or one of its sets has no image.
     """
+    needed = ["source", *held_out_names(chosen)]
+    counts = set_names(table, chosen).value_counts() if chosen.label in table else pd.Series(0, index=needed)
+    if lacking := [name for name in needed if not counts.get(name, 0)]:
+        raise ValueError(
+            f"The training set {chosen.name} has no image in {listing(lacking)}. Choose another one, or add the source "
+            "that has them."
+        )
     inside = (set_names(table, chosen) != "").to_numpy() & (table[chosen.label] != "").to_numpy()
     outside = len(table) - int(inside.sum())
     table = table[inside]
