@@ -196,6 +196,25 @@ def test_rows_go_from_head_to_feet_and_offsets_along_the_axes(raw):
     assert rows[1] < 31 and columns[1] > 32 and rows[2] < 31 and columns[2] > 32
 
 
+def test_axial_offsets_go_from_the_feet_to_the_head(raw):
+    volume = np.broadcast_to(np.arange(-1300, 100, 70, dtype=np.int16)[:, None, None], SHAPE)
+    write_series(series_folder(raw), volume)
+    axial = pixels(raw, prepared(raw)[0])[:5, 32, 32].astype(int)
+    # 70 HU a slice of 2.5 mm are 4.8 levels of 255 a mm.
+    np.testing.assert_allclose(np.diff(axial), 70 / 2.5 / 1500 * 255, atol=1)
+
+
+def test_every_plane_shows_the_nodule_where_it_is_largest_along_its_axis(raw):
+    plates = np.zeros(SHAPE, bool)
+    plates[14:16, 5:19, 5:19] = plates[5:16, 6:8, 5:19] = plates[5:16, 5:19, 16:18] = True
+    write_series(series_folder(raw), scan(plates))
+    _, series = marks_and_series(raw)
+    marks = [nodules.Marked(k, np.argwhere(plates)) for k in range(4)]
+    area = (nodules.cut(marks, series) > 157).sum(axis=(1, 2))
+    # Each plate is 10 mm away from the middle; a slice that misses it shows two edges of 28 mm x 5 mm.
+    assert (area[[2, 7, 12]] > 25 * 25).all()
+
+
 def test_hounsfield_units_are_seen_through_the_lung_window(tmp_path):
     volume = np.where(ONE, 150, -1350).astype(np.int16)
     volume[:, :2] = -600
