@@ -252,9 +252,7 @@ def check(config: Config) -> None:
     for prior in config.prevalences:
         parse_prior(prior)
     if config.training_sets and config.data.given:
-        raise ValueError(
-            "training_sets are of prepared images, manifest and tfds name others. Give one of them."
-        )
+        raise ValueError("training_sets are of prepared images, manifest and tfds name others. Give one of them.")
     if config.published:
         plain = Config()
         given = [name for name in ("network", "image_size", "recipe") if getattr(config, name) != getattr(plain, name)]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from sfjax.data.findings import listing
 from sfjax.data.preparation.base import Preparation, TrainingSet
+from sfjax.data.selection import held_out_set, matches
 from sfjax.data.splits import HELD_OUT_PATIENTS, SOURCE_SPLITS
 
 STUDY_SEED = 2
@@ -16,46 +17,21 @@ STUDY_SEED = 2
 _VALIDATION_SHARE = 0.2
 """Of the training patients: `val` is divided into `val` and `cal` when the manifest is loaded."""
 
-_PREFIX = {"acquisition": "acq", "manifestation": "manif"}
-
-
-def rows_where(table: pd.DataFrame, where: str) -> Bool[np.ndarray, " n"]:
-    """Returns which rows a condition holds for.
-
-    Args:
-        table: With the columns that the condition names.
-        where: `COLUMN=VALUE`, several values with `|` between them, several conditions with `&`; "" is all.
-
-    Example:
-        >>> rows_where(pd.DataFrame({"a": ["x", "y", "z"], "b": ["1", "1", "2"]}), "a=x|z & b=1").tolist()
-        [True, False, False]
-    """
-    chosen = np.ones(len(table), bool)
-    for condition in where.split("&") if where else ():
-        column, _, values = condition.partition("=")
-        if column.strip() not in table:
-            raise ValueError(
-                f"No column {column.strip()!r} for {where!r}. There are {listing(list(table.columns), 30)}."
-            )
-        wanted = [value.strip() for value in values.split("|")]
-        chosen &= table[column.strip()].astype(str).isin(wanted).to_numpy()
-    return chosen
-
 
 def set_names(table: pd.DataFrame, chosen: TrainingSet) -> pd.Series:
     """Returns for each row `source`, the name of the shifted set that it is held out for, or "" outside of the pool.
 
     The first hold-out that a row fits has it.
     """
-    names = np.where(rows_where(table, chosen.pool), "source", "").astype(object)
+    names = np.where(matches(table, chosen.pool), "source", "").astype(object)
     for name, hold_out in zip(held_out_names(chosen), chosen.hold_out, strict=True):
-        names[rows_where(table, hold_out.where) & (names == "source")] = name
+        names[matches(table, hold_out.where) & (names == "source")] = name
     return pd.Series(names, index=table.index, dtype=object)
 
 
 def held_out_names(chosen: TrainingSet) -> list[str]:
     """Returns the names of the shifted sets that a training set leaves out: `acq_NAME` or `manif_NAME`."""
-    return [f"{_PREFIX[hold_out.kind]}_{hold_out.name}" for hold_out in chosen.hold_out]
+    return [held_out_set([hold_out])[0] for hold_out in chosen.hold_out]
 
 
 def overview(table: pd.DataFrame, chosen: TrainingSet, sets: pd.Series) -> list[dict[str, object]]:
