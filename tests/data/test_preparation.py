@@ -18,7 +18,6 @@ from sfjax.data.preparation.training_sets import (
     draw,
     only,
     overview,
-    rows_where,
     set_names,
     study_splits,
     with_reference_splits,
@@ -295,15 +294,6 @@ def test_training_sets_are_named_as_they_are_keyed_and_corrupted_by_shifts_that_
 def test_draws_are_the_references():
     assert draw(10, 0.8).tolist() == GOLDEN["choice(10,8)"]
     assert draw(1000, 0.8)[:10].tolist() == GOLDEN["choice(1000,800) first 10"]
-
-
-def test_conditions():
-    rows = pd.DataFrame({"domain": ["a", "b", "c d"], "n": [1, 2, 2]})
-    assert rows_where(rows, "").tolist() == [True, True, True]
-    assert rows_where(rows, "domain=a|c d").tolist() == [True, False, True]
-    assert rows_where(rows, "domain=c d & n=2").tolist() == [False, False, True]
-    with pytest.raises(ValueError, match=r"No column 'site' for 'site=1'\. There are domain, n"):
-        rows_where(rows, "site=1")
 
 
 def many(count: int) -> pd.DataFrame:
