@@ -117,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(chosen: Arguments, config: Config) -> None:
-    """Does what is missing, writes the tables and figures of the dials that were asked for, and prints the verdicts."""
-    parts = []
+    """Does what is missing, writes tables and figures of the dials that were asked for, and prints the verdicts."""
+    parts, found = [], pd.DataFrame()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("images", total=len(chosen.tasks))
@@ -137,20 +137,25 @@ def run(chosen: Arguments, config: Config) -> None:
             for step, share in run_dials(config, task._replace(test_sets=[]), dials):
                 show(f"{task.name}: {step}", place + share)
             parts += [pd.read_parquet(responses_path(task, dial)) for dial in dials]
-        show("tables and figures", len(chosen.tasks))
-        table = pd.concat(parts, ignore_index=True)
-        table = table[["task", *(column for column in table if column != "task")]]
-        found = sights(table)
-        for name, content in (("responses", table), ("causes", found)):
-            for suffix in ("parquet", "csv"):
-                storage.write_table(chosen.out / f"{name}.{suffix}", content)
-        storage.write_text(chosen.out / "causes.md", causes_text(found, table, chosen))
-        for name, chart in figures(table, chosen):
-            save_figure(chosen.out / "figures" / name, chart)
+            show(f"{task.name}: tables and figures", place + 1)
+            found = write_outcome(pd.concat(parts, ignore_index=True), chosen)
+            for name, chart in figures(pd.concat(parts[-len(dials) :]), chosen):
+                save_figure(chosen.out / "figures" / name, chart)
     for title, head, rows in verdict_tables(found):
         print(f"{title}\n\n{markdown(head, rows)}")
     print(f"Verdicts:  {chosen.out / 'causes.md'}\nResponses: {chosen.out / 'responses.csv'}")
     print(f"Figures:   {chosen.out / 'figures'}")
+
+
+def write_outcome(table: pd.DataFrame, chosen: Arguments) -> pd.DataFrame:
+    """Writes the tables of the tasks that are done; returns which of their scores see which causes."""
+    table = table[["task", *(column for column in table if column != "task")]]
+    found = sights(table)
+    for name, content in (("responses", table), ("causes", found)):
+        for suffix in ("parquet", "csv"):
+            storage.write_table(chosen.out / f"{name}.{suffix}", content)
+    storage.write_text(chosen.out / "causes.md", causes_text(found, chosen))
+    return found
 
 
 def figures(table: pd.DataFrame, chosen: Arguments) -> Iterator[tuple[str, Any]]:
@@ -162,8 +167,8 @@ def figures(table: pd.DataFrame, chosen: Arguments) -> Iterator[tuple[str, Any]]
             views.shift_response(
                 some,
                 title=f"{task}: {words[str(kind)]}, the classifier fixed",
-                subtitle=f"{chosen.network}, mean over {len(chosen.seeds)} networks, {chosen.images} test images, the "
-                f"same at every value. Band: 95 % interval of {chosen.csfs[0]} by patient.",
+                subtitle=f"{chosen.network}, seeds {', '.join(map(str, chosen.seeds))}; {chosen.images} test images, "
+                f"the same at every value. Band: 95 % interval of {chosen.csfs[0]} by patient.",
             ),
         )
 
@@ -189,19 +194,20 @@ changes are paired. They are of single comparisons: of twenty changes that are n
 - `no failures`: the interval of the change in accuracy does not lie below 0.
 - `sees`: failures still rank below successes: the failure AUROC at the far end lies above 50 % with its whole interval,
   and that of its change lies above -{100 * MARGIN:.0f} points.
-- `misses`: the interval of the change lies below 0, and not above -{100 * MARGIN:.0f} points; or the AUROC's lies
-  at or below 50 %.
+- `misses`: the interval of the change lies below 0, and not above -{100 * MARGIN:.0f} points; or that of the AUROC does
+  not reach above 50 %.
 - `unclear`: the intervals allow both.
 
 A score that sees a cause may still be too confident: read the silent failures (of all images, failures with
-probability above 0.9) beside the verdict. `†`: fewer than {FEW_FAILURES} patients with a failure at the far
-end, so that intervals are too narrow.
+probability above 0.9) beside the verdict. `†`: fewer than {FEW_FAILURES} patients with a failure, or without, at one
+end of the dial: intervals are too narrow as a rule.
 """
 
 
-def causes_text(found: pd.DataFrame, table: pd.DataFrame, chosen: Arguments) -> str:
+def causes_text(found: pd.DataFrame, chosen: Arguments) -> str:
     """Returns which scores see which causes, as Markdown: the verdicts of each task, then the numbers behind them."""
-    networks = f"{chosen.network}, {len(chosen.seeds)} networks a task (seeds {', '.join(map(str, chosen.seeds))})"
+    plural = "network" if len(chosen.seeds) == 1 else "networks"
+    networks = f"{chosen.network}, {len(chosen.seeds)} {plural} a task (seeds {', '.join(map(str, chosen.seeds))})"
     size = f"{chosen.training_images} training and {chosen.images} test images of {chosen.image_size} px"
     lines = [
         "# Which scores see which causes",
@@ -210,16 +216,14 @@ def causes_text(found: pd.DataFrame, table: pd.DataFrame, chosen: Arguments) -> 
         "",
         LEGEND,
     ]
-    few = table[(table["metric"] == "auroc_f") & table["few_failures"]]
-    rare = set(few[["task", "cause", "dial", "csf"]].itertuples(index=False, name=None))
     for title, head, rows in verdict_tables(found):
         lines += [f"## {title}", "", markdown(head, rows)]
         own = CAUSES[title]
-        lines += [f"- `{row[0]}`: {own[row[0]].description}" for row in rows if row[0] in own]
+        lines += ["", *(f"- `{row[0]}`: {own[row[0]].description}" for row in rows if row[0] in own)]
         body = [
             [
                 str(row["cause"]),
-                str(row["csf"]) + ("†" if (title, row["cause"], row["dial"], row["csf"]) in rare else ""),
+                f"{row['csf']}{'†' if row['few_failures'] else ''}",
                 *(_change(row, metric) for metric in ("auroc_f", "silent_failure_rate")),
                 f"{number(1000 * row['aurc_usual'], 0)} → {number(1000 * row['aurc_far'], 0)}",
                 str(row["verdict"]),

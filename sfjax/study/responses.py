@@ -256,8 +256,9 @@ def response_table(
 def sights(responses: pd.DataFrame) -> pd.DataFrame:
     """Returns a row a task, cause and csf: what is left at the far end of the dial, and whether the csf sees the cause.
 
-    Columns: `task`, `kind`, `cause`, `dial`, `csf`, `verdict` (`verdict`), and of each metric `METRIC_usual`,
-    `METRIC_far`, `METRIC_low`, `METRIC_high`, the ends being those of the paired difference.
+    Columns: `task`, `kind`, `cause`, `dial`, `csf`; of each metric `METRIC_usual`, `METRIC_far`, `METRIC_low` and
+    `METRIC_high`, the ends being those of the paired difference; `few_failures`, or few successes, at either end of the
+    dial; `verdict` (see there).
 
     Args:
         responses: What `response_table` returned, of one task or several, with the column `task`.
@@ -272,6 +273,7 @@ def sights(responses: pd.DataFrame) -> pd.DataFrame:
             row[f"{name}_low"] = far.loc[name, "difference_low"]
             row[f"{name}_high"] = far.loc[name, "difference_high"]
         area = far.loc["auroc_f"]
+        row["few_failures"] = bool(area["few_failures"] or usual.loc["auroc_f", "few_failures"])
         row["verdict"] = verdict(
             accuracy_change_high=far.loc["accuracy", "difference_high"],
             auroc=(area["low"], area["high"]),
