@@ -174,14 +174,18 @@ def figures(table: pd.DataFrame, chosen: Arguments) -> Iterator[tuple[str, Any]]
 
 
 def verdict_tables(found: pd.DataFrame) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Yields of each task a title, a head and a row a cause: what accuracy does, and each score's verdict."""
+    """Yields of each task a title, a head and a row a cause: what accuracy does, and each score's verdict.
+
+    A mark goes with the verdict where silent failures surely become more.
+    """
     for task, of_task in found.groupby("task", sort=False):
         csfs = list(dict.fromkeys(of_task["csf"]))
         rows = []
         for cause, some in of_task.groupby("cause", sort=False):
             first = some.iloc[0]
             accuracy = f"{_percent(first['accuracy_usual'])} → {_percent(first['accuracy_far'])}"
-            verdicts = dict(zip(some["csf"], some["verdict"], strict=True))
+            rises = some["silent_failure_rate_low"] > 0
+            verdicts = dict(zip(some["csf"], some["verdict"] + rises.map({True: " !", False: ""}), strict=True))
             rows.append([str(cause), f"{first['dial']:g}", accuracy, *(verdicts[csf] for csf in csfs)])
         yield str(task), ["cause", "far end", f"accuracy of {csfs[0]}, %", *csfs], rows
 
@@ -198,8 +202,8 @@ changes are paired. They are of single comparisons: of twenty changes that are n
   not reach above 50 %.
 - `unclear`: the intervals allow both.
 
-A score that sees a cause may still be too confident: read the silent failures (of all images, failures with
-probability above 0.9) beside the verdict. `†`: fewer than {FEW_FAILURES} patients with a failure, or without, at one
+A score that sees a cause may still be too confident. `!`: silent failures (of all images, failures with probability
+above 0.9) become more: the interval of the change lies above 0, whatever the verdict on the ranking. `†`: fewer than {FEW_FAILURES} patients with a failure, or without, at one
 end of the dial: intervals are too narrow as a rule.
 """
 
