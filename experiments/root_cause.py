@@ -203,7 +203,8 @@ changes are paired. They are of single comparisons: of twenty changes that are n
 - `unclear`: the intervals allow both.
 
 A score that sees a cause may still be too confident. `!`: silent failures (of all images, failures with probability
-above 0.9) become more: the interval of the change lies above 0, whatever the verdict on the ranking. `†`: fewer than {FEW_FAILURES} patients with a failure, or without, at one
+above 0.9) become more: the interval of the change lies above 0, whatever the verdict on the ranking.
+`†`: fewer than {FEW_FAILURES} patients with a failure, or without, at one
 end of the dial: intervals are too narrow as a rule.
 """
 
