@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
-from sfjax.shifts import NUM_LEVELS, SHIFTS
+from sfjax.shifts import NUM_LEVELS, STUDY_CORRUPTIONS, lookup
 from sfjax.study.entries import entries
 from sfjax.study.measures import COST_METRICS, METRICS
 from sfjax.training import METHODS, PUBLISHED, Recipe
@@ -79,7 +79,8 @@ class Config:
         seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
         num_augmentations: Passes over augmented copies of each image, flipped and moved as in training; 0 for none.
-        corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
+        corruptions: Names in `sfjax.shifts.SHIFTS`, or several joined by `+`, applied to the i.i.d. test set; by
+            default those of the study.
         levels: Which of the five strengths.
         csfs: Names in `sfjax.csf.CSFS` and `FITTED`, or METHOD_CSF for one of any method on another one's network;
             `all` for all that the methods allow, `paper` for those of the paper among them.
@@ -116,7 +117,7 @@ class Config:
     seeds: tuple[int, ...] = (0, 1)
     num_samples: int = 50
     num_augmentations: int = 0
-    corruptions: tuple[str, ...] = tuple(SHIFTS)
+    corruptions: tuple[str, ...] = STUDY_CORRUPTIONS
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
     csfs: tuple[str, ...] = ("all",)
     metrics: tuple[str, ...] = ()
@@ -257,7 +258,6 @@ def check(config: Config) -> None:
         ("tasks", config.tasks, PHANTOMS),
         ("network", (config.network,), MODELS),
         ("methods", config.methods, METHODS),
-        ("corruptions", config.corruptions, SHIFTS),
         ("metrics", config.metrics, METRICS + COST_METRICS),
         ("levels", config.levels, range(1, NUM_LEVELS + 1)),
     ):
@@ -268,6 +268,7 @@ def check(config: Config) -> None:
             )
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must not name one thing twice; got {', '.join(map(str, values))}.")
+    _check_corruptions(config)
     for name, value, least in (
         ("methods", len(config.methods), 1),
         ("seeds", len(set(config.seeds)) if len(set(config.seeds)) == len(config.seeds) else 0, 1),
@@ -323,6 +324,21 @@ def check(config: Config) -> None:
     if config.pretrained is not None and not config.pretrained.is_file():
         raise ValueError(f"pretrained must be a file of weights, and there is none at {config.pretrained}.")
     check_recipe(config.recipe)
+
+
+def _check_corruptions(config: Config) -> None:
+    if len(set(config.corruptions)) < len(config.corruptions):
+        raise ValueError(f"corruptions must not name one thing twice; got {', '.join(config.corruptions)}.")
+    for name in config.corruptions:
+        channels = lookup(name).channels
+        # Which channels own images have is not known before they are read: `apply` says it then.
+        tasks = [task for task in config.tasks if config.data.manifest is None and channels]
+        unsuited = [task for task in tasks if PHANTOMS[task].channels not in channels]
+        if unsuited:
+            raise ValueError(
+                f"The corruption {name} needs images with {' or '.join(map(str, channels))} channels, which "
+                f"{', '.join(unsuited)} have not. Leave it out, or choose other tasks with --tasks."
+            )
 
 
 def as_json(config: Config) -> dict[str, Any]:
