@@ -96,7 +96,7 @@ def _quantized(planes: Float[Array, "h w c"], steps: np.ndarray, strength: Stren
     squares = planes.reshape(h // 8, 8, w // 8, 8, c).transpose(0, 2, 4, 1, 3).reshape(-1, 64)
     # Both directions as one product with 64 x 64: products of matrices of 8 are slow. Steps end at 255, as in files.
     # The least one is there so that strength 0 divides by something; it changes nothing that is seen.
-    step = jnp.clip(strength * jnp.asarray(steps.ravel(), planes.dtype), 1e-3, 255)[None]
+    step = jnp.clip(strength * jnp.asarray(steps.ravel(), planes.dtype), 1e-4, 255)[None]
     cosines = jnp.asarray(_COSINES_OF_A_SQUARE, planes.dtype)
     coefficients = jnp.round(jnp.matmul(squares, cosines.T, precision="highest") / step) * step
     restored = jnp.matmul(coefficients, cosines, precision="highest")
