@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 Shift = Callable[..., Float[Array, "h w k"]]
 """`(key, image, *, strength) -> image`."""
 
+Strength = Float[Array, ""] | float
+
 
 class Corruption(NamedTuple):
     """One corruption of an image, with its levels.

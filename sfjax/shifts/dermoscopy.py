@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sfjax.keys import stream
-from sfjax.shifts.base import Corruption
-from sfjax.shifts.drawing import Strength, axes, inside, smooth_field, stroke, tint
+from sfjax.shifts.base import Corruption, Strength
+from sfjax.shifts.drawing import axes, inside, smooth_field, stroke, tint
 
 NUM_HAIRS: Final = 20
-NUM_BUBBLES: Final = 25
+BUBBLES_A_SIDE: Final = 5
+NUM_BUBBLES: Final = BUBBLES_A_SIDE**2
 
 TICK_SPACING: Final = 0.05
 """One millimeter in a field of view of two centimeters."""
@@ -45,9 +46,9 @@ def hair(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strengt
     draws = jax.random.uniform(stream(key, "hairs"), (NUM_HAIRS, 6), image.dtype)
     lean, shade = jax.random.uniform(stream(key, "head"), (2,), image.dtype)
     direction = jnp.pi * (2 * lean + 0.5 * (draws[:, 2] - 0.5))
-    length = 0.5 + 0.5 * draws[:, 3]
-    width = 0.009 + 0.008 * draws[:, 4]
-    bend = 1.2 * (draws[:, 5] - 0.5)
+    length = 0.6 + 0.6 * draws[:, 3]
+    width = 0.008 + 0.008 * draws[:, 4]
+    bend = 1.8 * (draws[:, 5] - 0.5)
     root_y = tall * (draws[:, 0] - 0.5) - length / 2 * jnp.sin(direction)
     root_x = wide * (draws[:, 1] - 0.5) - length / 2 * jnp.cos(direction)
     grown = length * jnp.clip(strength - jnp.arange(NUM_HAIRS, dtype=image.dtype), 0, 1)
@@ -84,7 +85,11 @@ def bubbles(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Stre
     draws = jax.random.uniform(stream(key, "bubbles"), (NUM_BUBBLES, 3), image.dtype)
     lamp = 2 * jnp.pi * jax.random.uniform(stream(key, "lamp"), (), image.dtype)
     towards_y, towards_x = jnp.sin(lamp), jnp.cos(lamp)
-    center_y, center_x = tall * (draws[:, 0] - 0.5), wide * (draws[:, 1] - 0.5)
+    # One in each cell of a lattice, in random order, so that few overlap: real ones merge.
+    cell = jax.random.permutation(stream(key, "order"), NUM_BUBBLES)
+    row, column = (part.astype(image.dtype) for part in jnp.divmod(cell, jnp.asarray(BUBBLES_A_SIDE, cell.dtype)))
+    center_y = tall * ((row + 0.15 + 0.7 * draws[:, 0]) / BUBBLES_A_SIDE - 0.5)
+    center_x = wide * ((column + 0.15 + 0.7 * draws[:, 1]) / BUBBLES_A_SIDE - 0.5)
     swollen = jnp.clip(strength - jnp.arange(NUM_BUBBLES, dtype=image.dtype), 0, 1)
     # Small ones are common: radii from 0.015 to 0.085, by the square of a uniform number.
     radius = swollen * (0.015 + 0.07 * draws[:, 2] ** 2)
@@ -202,7 +207,6 @@ def dermoscope_corner(
     half_diagonal = (image.shape[0] ** 2 + image.shape[1] ** 2) ** 0.5 * pixel / 2
     off = 0.15 * strength * jax.random.uniform(stream(key, "place"), (2,), image.dtype, -1, 1)
     distance = jnp.sqrt((y - off[0]) ** 2 + (x - off[1]) ** 2)
-    # An opening off the middle would cover a corner early; the edge starts where it reaches none.
     radius = half_diagonal * (1 - strength)
     edge = pixel + 0.012
     outside = jnp.clip((distance - radius) / edge, 0, 1)

@@ -5,13 +5,14 @@ side, so that the same key draws the same artifact at every size. An edge is as 
 thinner than a pixel grows pale instead of vanishing.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 Scalar = Float[Array, ""] | float
-Strength = Float[Array, ""] | float
 
 
 def axes(image: Float[Array, "h w k"]) -> tuple[Float[Array, "h 1"], Float[Array, "1 w"], float]:
@@ -89,7 +90,9 @@ def gaussian_taps(sigma: float) -> np.ndarray:
     return taps / taps.sum()
 
 
-def separable(padded: Float[Array, "i j k"], taps: np.ndarray, step: int = 1) -> Float[Array, "h w k"]:
+def separable(
+    padded: Float[Array, "i j k"], taps: Sequence[float] | np.ndarray, step: int = 1
+) -> Float[Array, "h w k"]:
     """Returns the image filtered by the same taps along rows and columns, without the border that the taps need.
 
     Args:
@@ -101,7 +104,8 @@ def separable(padded: Float[Array, "i j k"], taps: np.ndarray, step: int = 1) ->
     h, w = padded.shape[0] - reach, padded.shape[1] - reach
     # Sums of shifted images: XLA's convolution of single channels takes ten times as long on a CPU.
     rows = sum(float(tap) * padded[step * i : step * i + h] for i, tap in enumerate(taps))
-    return sum(float(tap) * jnp.asarray(rows)[:, step * i : step * i + w] for i, tap in enumerate(taps))
+    rows = jax.lax.optimization_barrier(jnp.asarray(rows))  # or the second pass would repeat the first for every tap
+    return jnp.asarray(sum(float(tap) * rows[:, step * i : step * i + w] for i, tap in enumerate(taps)))
 
 
 def padded_by(image: Float[Array, "h w k"], border: int) -> Float[Array, "i j k"]:

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from sfjax.keys import stream
-from sfjax.shifts.base import Corruption
-from sfjax.shifts.drawing import Strength
+from sfjax.shifts.base import Corruption, Strength
 
 HEMATOXYLIN: Final = (0.65, 0.70, 0.29)
 EOSIN: Final = (0.07, 0.99, 0.11)
@@ -78,11 +77,10 @@ CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(
     {
         "stain_shift": Corruption(
             stain_shift,
-            (0.12, 0.24, 0.36, 0.48, 0.6),
+            (0.15, 0.3, 0.45, 0.6, 0.75),
             "length of the vector of log factors of the two stains",
-            "even steps; level 1 is weaker and level 2 stronger than the strong stain augmentation of Tellez et al. "
-            "(Medical Image Analysis 2019); level 5 is a stain of nearly double or half strength, as between "
-            "laboratories",
+            "even steps; the strong augmentation of Tellez et al. (Medical Image Analysis 2019), factors from 0.8 "
+            "to 1.2, ends at level 2; level 5 is one stain doubled or halved, as between laboratories",
             channels=(3,),
         ),
     }

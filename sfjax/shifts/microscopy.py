@@ -9,24 +9,23 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from sfjax.keys import stream
-from sfjax.shifts.base import Corruption
-from sfjax.shifts.drawing import Strength, axes, padded_by, separable, smooth_field
+from sfjax.shifts.base import Corruption, Strength
+from sfjax.shifts.drawing import axes, padded_by, separable, smooth_field
 
 MOST_BLUR: Final = 0.04
 """Share of the shorter side; fixes how many blurs are computed, which must be known when compiling."""
-SPLINE: Final = np.array([1, 4, 6, 4, 1]) / 16
+SPLINE: Final = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """Taps of the cubic B-spline: variance 1."""
 
 
 def bleed_through(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strength) -> Float[Array, "h w k"]:
     """Returns the image with light of each channel added to its neighbors, as by filters that overlap.
 
-    Channels are in the order of their wavelengths. Emission has its tail at long wavelengths: most of what leaks goes to
-    the next channel, up to a quarter as much to the one before.
+    Channels are in the order of their wavelengths. Emission has its tail at long wavelengths: most of what leaks goes
+    to the next channel, up to a quarter as much to the one before.
 
     Args:
         key: Draws how much each channel leaks.

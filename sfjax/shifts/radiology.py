@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from sfjax.keys import stream
-from sfjax.shifts.base import Corruption
-from sfjax.shifts.drawing import Strength, axes, gaussian_taps, padded_by, separable
+from sfjax.shifts.base import Corruption, Strength
+from sfjax.shifts.drawing import axes, gaussian_taps, separable
 
 GRAIN: Final = 0.007
 """Deviation of the finer of the two Gaussians whose difference is the grain of CT noise, as a share of the side."""
@@ -25,8 +25,8 @@ ORGAN: Final = 0.06
 """How far around a pixel the attenuation counts for its noise, as a share of the side."""
 
 GAMMA: Final = 1.6
-"""Slope of the logit of the displayed gray over the log of exposure: in the middle of the curve, film of maximal density
-3 then has a gradient of 2.8 per factor of ten, as screen-film systems for the chest have."""
+"""Slope of the logit of the displayed gray over the log of exposure: in the middle of the curve, film of maximal
+density 3 then has a gradient of 2.8 per factor of ten, as screen-film systems for the chest have."""
 MOTTLE: Final = 0.05
 """Relative noise of one pixel's exposure at middle gray, of 400 effective quanta."""
 
@@ -108,7 +108,8 @@ def xray_exposure(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength
 
     The curve is logistic in the log of exposure (Hurter and Driffield's toe, slope and shoulder), so that detail drowns
     at both ends. What an underexposed image has in quantum noise above the image as given is added to its log exposure,
-    as a normal number, more where fewer quanta pass. Detectors that rescale their range hide the paleness, not the noise.
+    as a normal number, more where fewer quanta pass. Gray that is fully black or white holds no detail to bring back
+    and stays as it is. Detectors that rescale their range hide the paleness, not the noise.
 
     Args:
         key: Draws over or under, and the noise.
