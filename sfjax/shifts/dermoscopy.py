@@ -23,6 +23,8 @@ from sfjax.shifts.drawing import axes, inside, smooth_field, stroke, tint
 NUM_HAIRS: Final = 20
 BUBBLES_A_SIDE: Final = 5
 NUM_BUBBLES: Final = BUBBLES_A_SIDE**2
+UNROLLED: Final = 5
+"""Hairs or bubbles that XLA draws in one pass over the image: more compile longer, fewer are slower."""
 
 TICK_SPACING: Final = 0.05
 """One millimeter in a field of view of two centimeters."""
@@ -53,19 +55,20 @@ def hair(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strengt
     root_x = wide * (draws[:, 1] - 0.5) - length / 2 * jnp.cos(direction)
     grown = length * jnp.clip(strength - jnp.arange(NUM_HAIRS, dtype=image.dtype), 0, 1)
 
-    covered = jnp.zeros(image.shape[:2], image.dtype)
-    for i in range(NUM_HAIRS):  # unrolled: XLA fuses all hairs into one pass over the image
-        sine, cosine = jnp.sin(direction[i]), jnp.cos(direction[i])
-        dy, dx = y - root_y[i], x - root_x[i]
+    def draw(covered: Float[Array, "h w"], one: tuple[Array, ...]) -> tuple[Float[Array, "h w"], None]:
+        root_y, root_x, sine, cosine, bend, width, grown = one
+        dy, dx = y - root_y, x - root_x
         along, across = dy * sine + dx * cosine, dy * cosine - dx * sine
         # The middle is a cubic across = bend * along^2 * (1 - along / 2), seen at its slope.
-        slope = bend[i] * along * (2 - 1.5 * along)
-        distance = jnp.abs(across - bend[i] * along**2 * (1 - along / 2)) * jax.lax.rsqrt(1 + slope**2)
-        share = jnp.clip(along * (1 / jnp.maximum(grown[i], pixel)), 0, 1)
-        here = stroke(distance, width[i] * (1 - 0.8 * share**2), pixel)
-        ends = inside(jnp.minimum(along, grown[i] - along), pixel) * jnp.minimum(1, grown[i] / pixel)
-        covered = jnp.maximum(covered, here * ends)
-    covered = jax.lax.optimization_barrier(covered)  # once for all channels
+        slope = bend * along * (2 - 1.5 * along)
+        distance = jnp.abs(across - bend * along**2 * (1 - along / 2)) * jax.lax.rsqrt(1 + slope**2)
+        share = jnp.clip(along * (1 / jnp.maximum(grown, pixel)), 0, 1)
+        here = stroke(distance, width * (1 - 0.8 * share**2), pixel)
+        ends = inside(jnp.minimum(along, grown - along), pixel) * jnp.minimum(1, grown / pixel)
+        return jnp.maximum(covered, here * ends), None
+
+    hairs = (root_y, root_x, jnp.sin(direction), jnp.cos(direction), bend, width, grown)
+    covered, _ = jax.lax.scan(draw, jnp.zeros(image.shape[:2], image.dtype), hairs, unroll=UNROLLED)
     passed = (0.6 + 0.8 * shade) * tint(0.19, 0.13, 0.10, image)
     return image * (1 - 0.95 * covered[..., None] * (1 - passed)[None, None, :])
 
@@ -94,11 +97,11 @@ def bubbles(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Stre
     # Small ones are common: radii from 0.015 to 0.085, by the square of a uniform number.
     radius = swollen * (0.015 + 0.07 * draws[:, 2] ** 2)
 
-    light = jnp.zeros(image.shape[:2], image.dtype)
-    dark = light
-    for i in range(NUM_BUBBLES):  # unrolled, as hairs are
-        r, there = radius[i], jnp.minimum(1, radius[i] / pixel)
-        dy, dx = y - center_y[i], x - center_x[i]
+    def draw(seen: tuple[Array, Array], one: tuple[Array, ...]) -> tuple[tuple[Array, Array], None]:
+        light, dark = seen
+        center_y, center_x, r = one
+        there = jnp.minimum(1, r / pixel)
+        dy, dx = y - center_y, x - center_x
         squared = dy**2 + dx**2
         lit = (dy * towards_y + dx * towards_x) * (1 / jnp.maximum(r, pixel))
         outline = stroke(_from_circle(squared, r, pixel), 0.16 * r, pixel)
@@ -107,8 +110,10 @@ def bubbles(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Stre
         glint = (dy - 0.45 * r * towards_y) ** 2 + (dx - 0.45 * r * towards_x) ** 2
         glint = there * jnp.clip(2 - glint * (2 / jnp.maximum(0.2 * r, pixel) ** 2), 0, 1)
         light = jnp.maximum(light, jnp.maximum(jnp.maximum(within, rim * (0.45 + 0.35 * lit)), 0.9 * glint))
-        dark = jnp.maximum(dark, outline * (0.55 - 0.2 * lit))
-    light, dark = jax.lax.optimization_barrier((light, dark))  # once for all channels
+        return (light, jnp.maximum(dark, outline * (0.55 - 0.2 * lit))), None
+
+    none = jnp.zeros(image.shape[:2], image.dtype)
+    (light, dark), _ = jax.lax.scan(draw, (none, none), (center_y, center_x, radius), unroll=UNROLLED)
     shaded = image * (1 - dark)[..., None]
     return shaded + light[..., None] * (1 - shaded)
 
