@@ -21,10 +21,9 @@ from sfjax.shifts.base import Corruption, Strength
 from sfjax.shifts.drawing import axes, inside, smooth_field, stroke, tint
 
 NUM_HAIRS: Final = 20
-BUBBLES_A_SIDE: Final = 5
-NUM_BUBBLES: Final = BUBBLES_A_SIDE**2
-UNROLLED: Final = 5
-"""Hairs or bubbles that XLA draws in one pass over the image: more compile longer, fewer are slower."""
+NUM_BUBBLES: Final = 25
+SPREAD: Final = (0.7548777, 0.5698403)
+"""Steps, modulo 1, between points that fill a square evenly: powers of the inverse of the plastic number."""
 
 TICK_SPACING: Final = 0.05
 """One millimeter in a field of view of two centimeters."""
@@ -68,7 +67,7 @@ def hair(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strengt
         return jnp.maximum(covered, here * ends), None
 
     hairs = (root_y, root_x, jnp.sin(direction), jnp.cos(direction), bend, width, grown)
-    covered, _ = jax.lax.scan(draw, jnp.zeros(image.shape[:2], image.dtype), hairs, unroll=UNROLLED)
+    covered, _ = jax.lax.scan(draw, jnp.zeros(image.shape[:2], image.dtype), hairs)
     passed = (0.6 + 0.8 * shade) * tint(0.19, 0.13, 0.10, image)
     return image * (1 - 0.95 * covered[..., None] * (1 - passed)[None, None, :])
 
@@ -88,12 +87,12 @@ def bubbles(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Stre
     draws = jax.random.uniform(stream(key, "bubbles"), (NUM_BUBBLES, 3), image.dtype)
     lamp = 2 * jnp.pi * jax.random.uniform(stream(key, "lamp"), (), image.dtype)
     towards_y, towards_x = jnp.sin(lamp), jnp.cos(lamp)
-    # One in each cell of a lattice, in random order, so that few overlap: real ones merge.
-    cell = jax.random.permutation(stream(key, "order"), NUM_BUBBLES)
-    row, column = (part.astype(image.dtype) for part in jnp.divmod(cell, jnp.asarray(BUBBLES_A_SIDE, cell.dtype)))
-    center_y = tall * ((row + 0.15 + 0.7 * draws[:, 0]) / BUBBLES_A_SIDE - 0.5)
-    center_x = wide * ((column + 0.15 + 0.7 * draws[:, 1]) / BUBBLES_A_SIDE - 0.5)
-    swollen = jnp.clip(strength - jnp.arange(NUM_BUBBLES, dtype=image.dtype), 0, 1)
+    # Evenly spread, whatever their number, so that few overlap: real ones merge.
+    start = jax.random.uniform(stream(key, "start"), (2,), image.dtype)
+    order = jnp.arange(NUM_BUBBLES, dtype=image.dtype)[:, None]
+    spread = order * jnp.asarray(SPREAD, image.dtype)[None, :] + start[None, :] + 0.1 * draws[:, :2]
+    center_y, center_x = tall * (spread[:, 0] % 1 - 0.5), wide * (spread[:, 1] % 1 - 0.5)
+    swollen = jnp.clip(strength - order[:, 0], 0, 1)
     # Small ones are common: radii from 0.015 to 0.085, by the square of a uniform number.
     radius = swollen * (0.015 + 0.07 * draws[:, 2] ** 2)
 
@@ -113,7 +112,7 @@ def bubbles(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Stre
         return (light, jnp.maximum(dark, outline * (0.55 - 0.2 * lit))), None
 
     none = jnp.zeros(image.shape[:2], image.dtype)
-    (light, dark), _ = jax.lax.scan(draw, (none, none), (center_y, center_x, radius), unroll=UNROLLED)
+    (light, dark), _ = jax.lax.scan(draw, (none, none), (center_y, center_x, radius))
     shaded = image * (1 - dark)[..., None]
     return shaded + light[..., None] * (1 - shaded)
 
