@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sfjax.shifts.base import Corruption, Strength
+from sfjax.shifts.draws import coarse_normal, normal
 
 
 def gaussian_noise(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strength) -> Float[Array, "h w k"]:
@@ -22,7 +22,7 @@ def gaussian_noise(key: Key[Array, ""], image: Float[Array, "h w k"], *, strengt
         image: Values in [0, 1].
         strength: Standard deviation, in units of the full range.
     """
-    return image + strength * jax.random.normal(key, image.shape, image.dtype)
+    return image + strength * normal(key, image)
 
 
 def speckle_noise(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strength) -> Float[Array, "h w k"]:
@@ -33,7 +33,7 @@ def speckle_noise(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength
         image: Values in [0, 1].
         strength: Standard deviation of the factor.
     """
-    return image + strength * image * _normal(key, image)
+    return image + strength * image * coarse_normal(key, image)
 
 
 def shot_noise(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: Strength) -> Float[Array, "h w k"]:
@@ -56,17 +56,8 @@ def shot_noise(key: Key[Array, ""], image: Float[Array, "h w k"], *, strength: S
     variance = jnp.square(strength) * image
     # In counts: m + sqrt(m - 2 b^2) z + b (z^2 - 1) with b = 1/6, or less where the variance m does not suffice.
     skew = jnp.minimum(jnp.square(strength) / 6, jnp.sqrt(variance / 2))
-    drawn = _normal(key, image)
+    drawn = coarse_normal(key, image)
     return image + jnp.sqrt(jnp.maximum(variance - 2 * skew**2, 0)) * drawn + skew * (drawn**2 - 1)
-
-
-def _normal(key: Key[Array, ""], image: Float[Array, "h w k"]) -> Float[Array, "h w k"]:
-    """Returns normal numbers in the image's shape from 16 random bits each, up to 4.3 standard deviations.
-
-    Half of the bits take half of the time, and drawing them is most of the time that noise takes.
-    """
-    bits = jax.random.bits(key, image.shape, jnp.uint16).astype(image.dtype)
-    return jnp.sqrt(jnp.asarray(2, image.dtype)) * jax.lax.erf_inv((bits + 0.5) / 2**15 - 1)
 
 
 CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(

@@ -89,6 +89,10 @@ def _to_segment(
 
 
 CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(
-    {"letter": Corruption(letter, (0.1, 0.2, 0.3, 0.4, 0.5), "height, share of the shorter side", "bound")}
+    {
+        "letter": Corruption(
+            letter, (0.1, 0.2, 0.3, 0.4, 0.5), "height, share of the shorter side", "bound", ("chest_xray",)
+        )
+    }
 )
 """The shifts of this module, with their levels."""

@@ -1,8 +1,9 @@
 """An image's values between its pixels, and linear combinations of its rows and columns."""
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from sfjax.shifts.batching import in_turn_on_a_cpu
 
 
 def bilinear(
@@ -15,12 +16,21 @@ def bilinear(
         rows: From 0 at the first row's center to h - 1; places outside are taken to the edge.
         columns: Likewise.
     """
-    h, w, k = image.shape
+    h, w, _ = image.shape
     y, x = jnp.clip(rows, 0, h - 1), jnp.clip(columns, 0, w - 1)
     top, left = jnp.minimum(jnp.floor(y), h - 2), jnp.minimum(jnp.floor(x), w - 2)
     # The square of four ends at the last pixel, whose weight is then 1: every neighbor that is read exists.
     dy, dx = (y - top)[..., None], (x - left)[..., None]
     index = top.astype(jnp.int32) * w + left.astype(jnp.int32)
+    return _between(image, index, dy, dx)
+
+
+@in_turn_on_a_cpu
+def _between(
+    image: Float[Array, "h w k"], index: Int[Array, "i j"], dy: Float[Array, "i j 1"], dx: Float[Array, "i j 1"]
+) -> Float[Array, "i j k"]:
+    """Returns values between four pixels, of which `index` is the first among all."""
+    h, w, k = image.shape
     flat = image.reshape(h * w, k)
 
     def pixel(offset: int) -> Float[Array, "i j k"]:
@@ -31,14 +41,11 @@ def bilinear(
     return upper + dy * (lower - upper)
 
 
-@jax.custom_batching.sequential_vmap
+@in_turn_on_a_cpu
 def along_both_axes(
     image: Float[Array, "h w k"], rows: Float[Array, "i h"], columns: Float[Array, "j w"]
 ) -> Float[Array, "i j k"]:
     """Returns `rows @ channel @ columns.T` of every channel.
-
-    Under `vmap` images take turns: a product over all images at once would be reordered in memory, which takes a CPU
-    twice as long as the product.
 
     Args:
         image: The image.

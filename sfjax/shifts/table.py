@@ -9,17 +9,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sfjax import keys
-from sfjax.shifts import blur, color, compression, geometry, intensity, noise, overlay
+from sfjax.shifts import (
+    blur,
+    color,
+    compression,
+    dermoscopy,
+    geometry,
+    histopathology,
+    intensity,
+    microscopy,
+    noise,
+    overlay,
+    radiology,
+)
 from sfjax.shifts.base import Corruption, Shift, Strength
 
 NUM_LEVELS: Final = 5
 
+_MODULES: Final = (
+    *(intensity, color, blur, geometry, noise, compression, overlay),
+    *(dermoscopy, histopathology, radiology, microscopy),
+)
+
 SHIFTS: Final[Mapping[str, Corruption]] = MappingProxyType(
-    {
-        name: corruption
-        for module in (intensity, color, blur, geometry, noise, compression, overlay)
-        for name, corruption in module.CORRUPTIONS.items()
-    }
+    {name: corruption for module in _MODULES for name, corruption in module.CORRUPTIONS.items()}
 )
 """Corruptions of one image with all that is known about them, by the names that tables use."""
 
