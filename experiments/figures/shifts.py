@@ -14,6 +14,7 @@ import tyro
 from PIL import Image, ImageDraw, ImageFont
 from skimage.metrics import structural_similarity
 
+from experiments.compilation import use_compilation_cache
 from sfjax import shifts
 from sfjax.files import write_whole
 from sfjax.phantoms import COUNTS, PHANTOMS, generate
@@ -118,14 +119,14 @@ def _introduction(images: int, size: int) -> list[str]:
         "`sfjax.shifts.apply(name, key, images, image_ids, level=3)`, or `strength=` in the unit below as a continuous",
         "dial. Several in order are `a+b`. Images are made when they are needed, from image id, name, strength, key.",
         "",
-        "The study's strengths were never published, brightness up by x 1.25 apart: that is level 1 of `brightness`.",
-        "Where ImageNet-C (Hendrycks and Dietterich, ICLR 2019) has a corruption, its levels are taken. Elsewhere level",
-        "5 is the bound that is named, and levels 1 to 4 are even steps towards it: of strength, or, where it says so,",
+        "The study's strengths were never published, brightness up by x 1.25 apart: level 1 of `brightness`.",
+        "Where ImageNet-C (Hendrycks and Dietterich, ICLR 2019) has a corruption, its levels are taken. Elsewhere",
+        "level 5 is the bound that is named, and levels 1 to 4 are even steps towards it: of strength, or, where said,",
         "of the mean absolute difference. Tests hold that damage grows strictly from level to level.",
         "",
         "Each level: strength, mean absolute difference in grey levels of 255 / structural similarity (SSIM, windows",
-        f"of 7 pixels). On phantoms at {size} px, {images} images a task, seed {SEED}: of the tasks that are named, or of",
-        f"{' and '.join(MEASURED_ON)} where none is. `python -m experiments.figures.shifts` writes this page.",
+        f"of 7 pixels). On phantoms at {size} px, {images} images a task, seed {SEED}: of the tasks that are named,",
+        f"or of {' and '.join(MEASURED_ON)} where none is. `python -m experiments.figures.shifts` writes this page.",
         "",
         "| corruption | unit of strength | levels come from | tasks | channels | level 1 | 2 | 3 | 4 | 5 |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -194,4 +195,5 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> l
 
 
 if __name__ == "__main__":
+    use_compilation_cache()
     tyro.cli(main)

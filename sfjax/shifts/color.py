@@ -73,9 +73,21 @@ def _need_rgb(name: str, image: Array) -> None:
 
 CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(
     {
-        "hue": Corruption(hue, (0.1, 0.2, 0.3, 0.4, 0.5), "share of a full turn", "bound", ("dermoscopy",), (3,)),
+        "hue": Corruption(
+            hue,
+            (0.06, 0.13, 0.2, 0.3, 0.5),
+            "share of a full turn",
+            "even steps of the distance between a color and its turned one; level 5 shows opposite colors",
+            modalities=("dermoscopy",),
+            channels=(3,),
+        ),
         "saturation": Corruption(
-            saturation, (0.2, 0.4, 0.6, 0.8, 1.0), "share of the color that is lost", "bound", ("dermoscopy",), (3,)
+            saturation,
+            (0.2, 0.4, 0.6, 0.8, 1.0),
+            "share of the color that is lost",
+            "even steps; level 5 is grey",
+            modalities=("dermoscopy",),
+            channels=(3,),
         ),
     }
 )

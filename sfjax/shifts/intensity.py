@@ -96,8 +96,18 @@ CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(
         "contrast": Corruption(
             contrast, (0.6, 0.7, 0.8, 0.9, 0.95), "share of the contrast that is lost", "ImageNet-C"
         ),
-        "gamma": Corruption(gamma, (0.2, 0.4, 0.6, 0.8, 1.0), "exponent, minus 1", "bound"),
-        "vignetting": Corruption(vignetting, (0.2, 0.4, 0.6, 0.8, 1.0), "share of light lost in a corner", "bound"),
+        "gamma": Corruption(
+            gamma,
+            (0.17, 0.37, 0.6, 0.88, 1.2),
+            "exponent, minus 1",
+            "even steps of the difference; level 5 is a display's gamma of 2.2 once too often",
+        ),
+        "vignetting": Corruption(
+            vignetting,
+            (0.2, 0.4, 0.6, 0.8, 1.0),
+            "share of light lost in a corner",
+            "even steps; level 5 has black corners",
+        ),
     }
 )
 """The shifts of this module, with their levels."""

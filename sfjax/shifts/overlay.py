@@ -91,7 +91,11 @@ def _to_segment(
 CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(
     {
         "letter": Corruption(
-            letter, (0.1, 0.2, 0.3, 0.4, 0.5), "height, share of the shorter side", "bound", ("chest_xray",)
+            letter,
+            (0.22, 0.32, 0.39, 0.45, 0.5),
+            "height, share of the shorter side",
+            "even steps of the area; level 5 is half as high as the image",
+            modalities=("chest_xray",),
         )
     }
 )
