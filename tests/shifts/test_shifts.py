@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, special
 
 from sfjax import keys, shifts
 from sfjax.phantoms import COUNTS, PHANTOMS, generate
-from sfjax.shifts import SHIFTS, STRENGTHS, chain, lookup
+from sfjax.shifts import SHIFTS, STRENGTHS, chain, draws, lookup
 
 NAMES = sorted(SHIFTS)
 SIZE = 28
@@ -290,6 +290,29 @@ def test_shot_noise_has_the_moments_of_a_count(count):
     assert counts.var() == pytest.approx(count, rel=5 * ((2 + 1 / count) / n) ** 0.5 + 0.002)
     third = np.mean((counts - count) ** 3)
     assert third == pytest.approx(count, abs=1 / 54 + 5 * (15 * (count + 1) ** 3 / n) ** 0.5)
+
+
+def test_fast_normals_are_jaxs_bit_for_bit():
+    like = jnp.zeros((28, 28, 3))
+    ours = jax.jit(lambda key: jax.vmap(lambda key: draws.normal(key, like))(jax.random.split(key, 2)))
+    theirs = jax.jit(lambda key: jax.vmap(lambda key: jax.random.normal(key, like.shape))(jax.random.split(key, 2)))
+    np.testing.assert_array_equal(ours(jax.random.key(5)), theirs(jax.random.key(5)))
+
+
+def test_coarse_normals_are_normal():
+    drawn = np.sort(np.asarray(draws.coarse_normal(jax.random.key(5), jnp.zeros((97, 101, 3)))).ravel())
+    shares = (np.arange(drawn.size) + 0.5) / drawn.size
+    # Kolmogorov's bound at a level of 1e-6, and no number is drawn for a second pixel.
+    assert np.abs(special.ndtr(drawn) - shares).max() < 2.7 / drawn.size**0.5
+    words = np.asarray(draws.coarse_normal(jax.random.key(5), jnp.zeros((16, 16, 1)))).ravel()
+    assert len(np.unique(words)) > 250
+
+
+@pytest.mark.parametrize("kind", ["rbg", "threefry2x32"])
+def test_noise_takes_keys_of_any_kind(kind):
+    for name in ("gaussian_noise", "shot_noise"):
+        noisy = SHIFTS[name].shift(jax.random.key(0, impl=kind), flat(0.5), strength=0.1)
+        assert 0.05 < float(noisy.std()) < 0.12
 
 
 def test_shot_noise_leaves_black_alone():
