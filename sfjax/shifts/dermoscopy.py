@@ -231,7 +231,7 @@ CORRUPTIONS: Final[Mapping[str, Corruption]] = MappingProxyType(
             bubbles,
             (5.0, 10.0, 15.0, 20.0, 25.0),
             "bubbles",
-            "even steps; level 5 covers about a sixth of the image, as badly spread immersion fluid does",
+            "even steps; level 5 covers about a seventh of the image, as badly spread immersion fluid does",
             modalities=("dermoscopy",),
         ),
         "ruler": Corruption(

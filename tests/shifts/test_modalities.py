@@ -266,6 +266,8 @@ def test_bleed_through_reaches_neighbors_only_and_more_the_next_than_the_last():
     before, after = leaked[:, 0, 0, 1] / 0.6, leaked[:, 0, 0, 3] / 0.6
     assert ((after >= 0.2 - 1e-6) & (after <= 0.4 + 1e-6) & (before >= 0) & (before <= 0.1 + 1e-6)).all()
     assert np.ptp(after) > 0.05
+    first = shifted("bleed_through", 0.4, flat(0.0, 6).at[..., 0].set(0.6))
+    np.testing.assert_array_equal(first[..., 2:], 0)  # the last channel is no neighbor of the first
 
 
 def test_illumination_field_is_smooth_and_loses_the_stated_share():
