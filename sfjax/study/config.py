@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 from sfjax.data.prevalence import parse_prior
 from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
-from sfjax.shifts import NUM_LEVELS, SHIFTS
+from sfjax.shifts import NUM_LEVELS, STUDY_CORRUPTIONS, lookup
 from sfjax.study.entries import entries
 from sfjax.study.measures import COST_METRICS, METRICS
 from sfjax.study.training_sets import TRAINING_SETS
@@ -96,7 +96,8 @@ class Config:
         seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
         num_augmentations: Passes over augmented copies of each image, flipped and moved as in training; 0 for none.
-        corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
+        corruptions: Names in `sfjax.shifts.SHIFTS`, or several joined by `+`, applied to the i.i.d. test set; by
+            default those of the study.
         levels: Which of the five strengths.
         prevalences: The i.i.d. test set resampled to other class shares, `CLASS=SHARE`, several with commas between
             them; classes that are not named share the rest as they do in the set.
@@ -137,7 +138,7 @@ class Config:
     seeds: tuple[int, ...] = (0, 1)
     num_samples: int = 50
     num_augmentations: int = 0
-    corruptions: tuple[str, ...] = tuple(SHIFTS)
+    corruptions: tuple[str, ...] = STUDY_CORRUPTIONS
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
     prevalences: tuple[str, ...] = ()
     csfs: tuple[str, ...] = ("all",)
@@ -196,7 +197,6 @@ def check(config: Config) -> None:
         ("tasks", config.tasks, PHANTOMS),
         ("network", (config.network,), MODELS),
         ("methods", config.methods, METHODS),
-        ("corruptions", config.corruptions, SHIFTS),
         ("metrics", config.metrics, METRICS + COST_METRICS),
         ("training_sets", config.training_sets, TRAINING_SETS),
         ("levels", config.levels, range(1, NUM_LEVELS + 1)),
@@ -208,6 +208,7 @@ def check(config: Config) -> None:
             )
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must not name one thing twice; got {', '.join(map(str, values))}.")
+    _check_corruptions(config)
     for name, value, least in (
         ("methods", len(config.methods), 1),
         ("seeds", len(set(config.seeds)) if len(set(config.seeds)) == len(config.seeds) else 0, 1),
@@ -302,6 +303,21 @@ def refuse_settings_of_files(data: ManifestConfig, source: str, columns: tuple[s
             f"{', '.join(given)} speak of a manifest's files, and the images are in {source}. Leave them out, or make "
             "a manifest."
         )
+
+
+def _check_corruptions(config: Config) -> None:
+    if len(set(config.corruptions)) < len(config.corruptions):
+        raise ValueError(f"corruptions must not name one thing twice; got {', '.join(config.corruptions)}.")
+    for name in config.corruptions:
+        channels = lookup(name).channels
+        # Which channels own images have is not known before they are read: `apply` says it then.
+        tasks = () if config.data.given or config.training_sets or not channels else config.tasks
+        unsuited = [task for task in tasks if PHANTOMS[task].channels not in channels]
+        if unsuited:
+            raise ValueError(
+                f"The corruption {name} needs images with {' or '.join(map(str, channels))} channels, which "
+                f"{', '.join(unsuited)} have not. Leave it out, or choose other tasks with --tasks."
+            )
 
 
 def as_json(config: Config) -> dict[str, Any]:

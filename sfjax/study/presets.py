@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sfjax.study.config import Config, ManifestConfig, paper_preset
-from sfjax.study.training_sets import STUDY, STUDY_CORRUPTIONS
+from sfjax.study.training_sets import CORRUPTIONS, STUDY
 from sfjax.training import PUBLISHED, Recipe
 
 
@@ -79,7 +79,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
                 _PAPER,
                 published=True,
                 training_sets=STUDY,
-                corruptions=STUDY_CORRUPTIONS,
+                corruptions=CORRUPTIONS,
                 data=ManifestConfig(images_in="disk"),
             ),
         ),

@@ -38,5 +38,5 @@ STUDY: Final = tuple(
 )
 """The study's training sets, in its order; the others were prepared by it and not run, or are not its own."""
 
-STUDY_CORRUPTIONS: Final = ("brightness", "darkness", "motion_blur", "elastic", "gaussian_noise", "letter")
+CORRUPTIONS: Final = ("brightness", "darkness", "motion_blur", "elastic", "gaussian_noise", "letter")
 """What the study did to i.i.d. test images; which of them to a training set's is in `TrainingSet.corruptions`."""
