@@ -167,8 +167,10 @@ def _sheet(modality: str | None) -> Image.Image:
         chosen = phantoms(task, 8, TILE)[row % 8][None]
         for column in range(columns):
             x = MARGIN + LABEL + column * (TILE + GAP)
-            level = {"strength": 0.0} if column == 0 else {"level": column}
-            shown = shifts.apply(name, jax.random.key(SEED), chosen, jnp.asarray([row], jnp.uint32), **level)[0]
+            strength = STRENGTHS[name][column - 1] if column else 0.0
+            shown = shifts.apply(name, jax.random.key(SEED), chosen, jnp.asarray([row], jnp.uint32), strength=strength)[
+                0
+            ]
             pixels = np.round(np.asarray(composite(shown)) * 255).astype(np.uint8)
             picture.paste(Image.fromarray(pixels), (x, y))
             if column:

@@ -33,11 +33,11 @@ def describe() -> str:
 
 
 def _multiply(image: Pixels, factor: float) -> Pixels:
-    return cv2.multiply(image, (factor,) * 4)
+    return cv2.multiply(image, (factor,) * 4)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _contrast(image: Pixels, strength: float, _: np.random.Generator) -> Pixels:
-    return cv2.add(_multiply(image, 1 - strength), tuple(strength * mean for mean in cv2.mean(image)))
+    return cv2.add(_multiply(image, 1 - strength), tuple(strength * mean for mean in cv2.mean(image)))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _vignetting(image: Pixels, strength: float, _: np.random.Generator) -> Pixels:
@@ -91,14 +91,15 @@ def _elastic(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels
 
 
 def _normal(image: Pixels) -> Pixels:
-    return cv2.randn(np.empty_like(image), 0, 1)
+    return cv2.randn(np.empty_like(image), 0, 1)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _jpeg(image: Pixels, strength: float, _: np.random.Generator) -> Pixels:
     quality = round(50 / strength if strength >= 1 else 100 - 50 * strength)
     bytes_of = cv2.convertScaleAbs(image, alpha=255)
     stored = cv2.imencode(".jpg", bytes_of[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    read = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    return np.asarray(read)[..., ::-1].astype(np.float32) / 255
 
 
 def _pixelation(image: Pixels, strength: float, _: np.random.Generator) -> Pixels:

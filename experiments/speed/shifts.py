@@ -3,9 +3,11 @@
 import importlib
 import os
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +73,9 @@ def _peers() -> ModuleType | None:
 def _row(name: str, pictures: np.ndarray, options: Options, peers: ModuleType | None) -> list[str]:
     """Returns one corruption's row: medians with least and most, and how far both sides' images are apart."""
     images, ids = jnp.asarray(pictures), jnp.arange(len(pictures), dtype=jnp.uint32)
-    sides = {"ours": lambda: shifts.apply(name, jax.random.key(0), images, ids, level=options.level)}
+    sides: dict[str, Callable[[], Any]] = {
+        "ours": lambda: shifts.apply(name, jax.random.key(0), images, ids, level=options.level)
+    }
     peer = peers.PEERS.get(name) if peers else None
     if peer:
         strength, rng = shifts.STRENGTHS[name][options.level - 1], np.random.default_rng(SEED)

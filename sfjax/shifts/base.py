@@ -24,7 +24,7 @@ class Corruption(NamedTuple):
     """
 
     shift: Shift
-    strengths: tuple[float, float, float, float, float]
+    strengths: tuple[float, ...]
     unit: str
     source: str
     modalities: tuple[str, ...] = ()

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Float
 
-from sfjax import inference, keys, metrics
+from sfjax import inference, keys, metrics, shifts
 from sfjax.metrics import Estimate
 from sfjax.models import Variables
 from sfjax.phantoms import CAUSES, draw_under
@@ -184,13 +183,8 @@ def _evaluated(bench: _Bench, images: np.ndarray, transform: inference.Transform
 
 def corruption_at(config: Config, name: str, strength: float) -> inference.Transform:
     """Returns a corruption of batches at any strength, clipped to [0, 1]; at strength 0 the images themselves."""
-    key = keys.stream(jax.random.key(config.data_seed), "corruption", name)
-    shift = jax.vmap(lambda key, image: SHIFTS[name](key, image, strength=jnp.asarray(strength, image.dtype)))
-
-    def transform(images: Float[Array, "n h w k"], ids: UInt32[Array, " n"]) -> Float[Array, "n h w k"]:
-        return jnp.clip(shift(keys.per_image(key, ids), images), 0, 1)
-
-    return transform
+    key = keys.stream(jax.random.key(config.data_seed), "corruption")
+    return lambda images, ids: shifts.apply(name, key, images, ids, strength=strength)
 
 
 def response_table(
