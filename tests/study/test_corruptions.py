@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from sfjax.shifts import SHIFTS, STUDY_CORRUPTIONS
-from sfjax.study.config import PRESETS, Config, check
+from sfjax.study import PRESETS, Config, check
 
 
 def test_by_default_a_run_has_the_studys_corruptions():
