@@ -28,6 +28,7 @@ from experiments.outcome import write_outcome
 from sfjax import study
 from sfjax.study import PRESETS, Config
 from sfjax.study.measures import ALL_DOMAINS
+from sfjax.study.outlook import ASSUMED_RATE, outlook
 from sfjax.study.tables import SCALE, number
 from sfjax.training.checkpoints import LONGEST_WAIT, wait_for_all
 
@@ -44,6 +45,9 @@ class Arguments:
     out: Annotated[Path | None, tyro.conf.arg(help="Run folder. Without it runs/PRESET, or runs/PRESET-MANIFEST.")] = (
         None
     )
+    dry_run: Annotated[
+        bool, tyro.conf.arg(help="Say what would be trained, tested and how long it might take, and do nothing.")
+    ] = False
     report_images: Annotated[bool, tyro.conf.arg(help="Put small images into the report.")] = True
     distributed: Annotated[
         bool,
@@ -62,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if arguments is None else arguments)
     try:
         preset, chosen = parse(command)
+        if chosen.dry_run:
+            print_outlook(chosen.config)
+            return 0
         if chosen.distributed:
             # One process scores at the end, for hours if it must, and the others then wait for it to leave.
             jax.distributed.initialize(
@@ -124,9 +131,38 @@ def parse(command: Sequence[str]) -> tuple[str, Arguments]:
     return given[0], arguments
 
 
+def print_outlook(config: Config) -> None:
+    """Prints what a run would do; nothing is written and no image opened.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+    study.check(config)
+    rows = outlook(config)
+    table = Table(title=f"{len(rows)} training sets", title_justify="left", show_lines=True)
+    headings = ("training set", "network", "networks", "images", "test sets", "hours")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("training set", "network", "test sets") else "right")
+    for row in rows:
+        name = f"{row.name}\n({row.study_name})" if row.study_name else row.name
+        images = f"{row.images:,}" if row.images_are_known else f"<= {row.images:,}"
+        cells = (name, f"{row.network}\n{row.image_size} px", str(row.networks), images, ", ".join(row.test_sets))
+        table.add_row(*map(escape, cells), f"{row.hours:.1f}" if row.hours >= 0.1 else "< 0.1")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    methods, seeds = ", ".join(config.methods), ", ".join(map(str, config.seeds))
+    print(
+        f"{sum(row.networks for row in rows)} networks: methods {methods}; seeds {seeds}; {config.num_samples} Monte "
+        f"Carlo passes; scores {', '.join(study.entries_of(config))}.\n"
+        f"{sum(row.hours for row in rows):.0f} hours of one accelerator, if it sustains {ASSUMED_RATE / 1e12:.0f} "
+        "TFLOP/s: arithmetic, not a measurement, and without what runs on the host."
+    )
+    if not all(row.images_are_known for row in rows):
+        print("<=: not prepared yet; as many as the downloads have. See python -m experiments.prepare --help.")
+
+
 def default_folder(preset: str, config: Config) -> Path:
     """Returns where a run goes that was not told."""
-    return Path("runs") / (preset if config.data.manifest is None else f"{preset}-{study.task_names(config)[0]}")
+    return Path("runs") / (f"{preset}-{study.task_names(config)[0]}" if config.data.given else preset)
 
 
 def run(config: Config, out: Path, *, images: bool) -> None:

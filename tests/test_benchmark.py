@@ -182,7 +182,11 @@ def test_without_a_preset_it_is_quick():
         (["tiny", "--pretrained", "nowhere.pth"], "none at nowhere.pth"),
         (["tiny", "--pretrained", __file__], "A file of weights ends in one of .safetensors"),
         (["paper", "--batch-size", "8"], "recipe cannot be given for all of them. Take the preset of one task"),
-        (["paper", "--manifest", "nowhere.csv"], "manifest cannot be given"),
+        (["paper-phantoms", "--manifest", "nowhere.csv"], "manifest cannot be given"),
+        (["paper", "--manifest", "nowhere.csv"], "training_sets are of prepared images"),
+        (["paper"], "python -m experiments.prepare dermoscopy --raw"),
+        (["tiny", "--prevalences", "malignant=2"], "A prior is CLASS=SHARE"),
+        (["tiny", "--training-sets", "dermoscopy_none"], "training_sets must be among dermoscopy_all"),
         (["tiny", "--coordinator", "localhost:1"], "Add --distributed"),
         (["tiny", "--seeds", "1", "1"], "each once"),
         (["tiny", "--manifest", "nowhere.csv"], "nowhere.csv"),
@@ -198,6 +202,15 @@ def test_errors_are_sentences(command, words, tmp_path, capsys):
     out = [] if command == ["small"] else ["--out", str(tmp_path / "run")]
     assert benchmark.main([*command, *out]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert benchmark.main(["paper", "--dry-run", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    for words in ("dermoscopy_but_barcelona", "rxrx1all_large_set1", "manif_calcified", "letter (5"):
+        assert words in said, words
+    assert "densenet161" in said and "TFLOP/s: arithmetic" in said and not out.exists()
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch, tmp_path, capsys):

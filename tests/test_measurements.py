@@ -64,6 +64,17 @@ def test_confidence_scores_are_measured(capsys):
     assert len(apart) == 3 and max(apart) < 1e-3
 
 
+def test_corruptions_are_measured_beside_the_same_operations(capsys):
+    pytest.importorskip("cv2", reason="install opencv-python-headless to compare corruptions with it")
+    names = ("contrast", "vignetting", "saturation", "gaussian_blur", "defocus", "jpeg", "motion_blur")
+    command = ["shifts", "--names", *names, "--images", "2", "--image-size", "32", "--repeats", "1"]
+    assert speed.main(command) == 0
+    rows = re.findall(r"^\| (\w+) \| [\d.]+ \| .*\| (random|[\d.]+) \|$", capsys.readouterr().out, re.MULTILINE)
+    assert [name for name, _ in rows] == list(names)
+    # Grey levels of 255 by which both sides' images differ: JPEG rounds pixels, and disks differ at their edge.
+    assert all(apart == "random" or float(apart) < 2.5 for _, apart in rows), rows
+
+
 def test_inference_and_training_are_measured():
     small = ("small_cnn", "4", "16")
     inference = ["inference", "--forward", *small, "--monte-carlo", *small, "--memory", *small, "--samples", "3"]

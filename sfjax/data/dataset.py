@@ -1,19 +1,22 @@
 """A data set: the images of all sets, in memory or on disk, with what is known about each, checked as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
+from sfjax.data.arrays import sha256_of_array
 from sfjax.data.check import UnknownClasses, check_rows, check_sets
 from sfjax.data.findings import Findings, listing
-from sfjax.data.images import Images, ImagesIn, decode_images, image_ids, sha256_of_array
+from sfjax.data.image_paths import within
+from sfjax.data.images import Images, ImagesIn, decode_images, image_ids
 from sfjax.data.manifest import STANDARD_COLUMNS, class_order, read_manifest, standardize
+from sfjax.data.selection import matches
 from sfjax.data.splits import SOURCE_SPLITS, assign_splits
 
 UNKNOWN = -1
@@ -32,6 +35,7 @@ class Dataset:
             `label_index` (int32, `UNKNOWN` for a class outside `classes`), `split`, `domain`, `subclass`, `patient_id`,
             `shift_kind`, `loss_weight`, and every other column of the manifest and its metadata. Blank text: not known.
         notes: What did not stop, but must be said.
+        resampled: Further test sets, of images that another set has too: their rows of the table, by name.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Dataset:
     images: Shaped[Images, "n h w k"]
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+    resampled: Mapping[str, Int[np.ndarray, " _"]] = field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -47,10 +52,17 @@ class Dataset:
 
     def subset(self, split: str) -> tuple[Shaped[Images, "m h w k"], pd.DataFrame]:
         """Returns the images of one set, in memory or on disk as all are, and their rows of the table, from 0."""
-        if split not in self.splits:
-            raise ValueError(f"{self.name} has no set {split!r}. There are {', '.join(self.splits)}.")
-        rows = np.flatnonzero(self.table["split"] == split)
+        rows = self.rows(split)
         return self.images.take(rows, axis=0), self.table.iloc[rows].reset_index(drop=True)
+
+    def rows(self, split: str) -> Int[np.ndarray, " _"]:
+        """Returns where the images of one set are in `images` and `table`."""
+        if split not in (*self.splits, *self.resampled):
+            there = ", ".join((*self.splits, *self.resampled))
+            raise ValueError(f"{self.name} has no set {split!r}. There are {there}.")
+        if split in self.resampled:
+            return self.resampled[split]
+        return np.flatnonzero(self.table["split"] == split)
 
 
 def load_dataset(
@@ -60,6 +72,7 @@ def load_dataset(
     seed: int,
     metadata: Sequence[str | PathLike[str]] = (),
     columns: Mapping[str, str] | None = None,
+    where: str = "",
     hold_out: Sequence[str] = (),
     channels: Literal[1, 3] | None = None,
     images_in: ImagesIn = "memory",
@@ -72,12 +85,15 @@ def load_dataset(
     """Returns the images of a manifest, divided into sets, or raises one `ManifestError` with all that is wrong.
 
     Args:
-        manifest: CSV or Parquet, one row an image; relative image paths start at its folder.
+        manifest: CSV or Parquet, one row an image; `image_path` has a form of `sfjax.data.image_paths`, and relative
+            ones start at its folder.
         size: Side of the square images in pixels.
         seed: Of the splits, where they are drawn.
         metadata: Further tables, joined on `image_path` (see `read_manifest`).
         columns: Standard name -> name in the files.
-        hold_out: Entries `domain=NAME` or `subclass=NAME` that become shifted test sets (see `assign_splits`).
+        where: Which rows it is about (`sfjax.data.selection`); "" is all.
+        hold_out: Entries `domain=NAME`, `subclass=NAME` or of another column, that become shifted test sets (see
+            `assign_splits`).
         channels: 1 or 3 to convert; None keeps gray sets gray.
         images_in: "disk" for more images than memory holds: all are read, checked and decoded here as well, and decoded
             again whenever they are used. Everything else is the same.
@@ -90,10 +106,14 @@ def load_dataset(
     path = Path(manifest)
     findings = Findings(path.name)
     table = read_manifest(path, findings, metadata=metadata, columns=columns)
+    if where:
+        chosen = matches(table, where)
+        findings.note(f"{int(chosen.sum())} of {len(table)} rows are of {where}.")
+        table = table[chosen].reset_index(drop=True)
     check_rows(table, findings)
     table = table[(table["image_path"] != "") & (table["label"] != "")].reset_index(drop=True)
     decoded = decode_images(
-        [path.parent / image for image in table["image_path"]],
+        [within(path.parent, image) for image in table["image_path"]],
         size=size,
         channels=channels,
         images_in=images_in,
@@ -122,6 +142,7 @@ def dataset_from_arrays(
     images: Shaped[np.ndarray, "n h w k"],
     columns: Mapping[str, Sequence | np.ndarray],
     *,
+    sha256: Sequence[str] | None = None,
     seed: int = 0,
     hold_out: Sequence[str] = (),
     unknown_classes: UnknownClasses = "error",
@@ -132,6 +153,7 @@ def dataset_from_arrays(
         name: Of the data set; `image_path` is NAME/POSITION if there is no such column, `row` the position.
         images: uint8 or uint16.
         columns: `label` and, optionally, the other columns of a manifest, with one entry an image.
+        sha256: Hash in hexadecimal of what each image was made of; None is that of the image itself.
         seed: Of the splits, where they are drawn.
         hold_out: As in `load_dataset`.
         unknown_classes: As in `load_dataset`.
@@ -142,14 +164,17 @@ def dataset_from_arrays(
             "Multiply images in [0, 1] by 255 and round."
         )
     findings = Findings(name)
-    table = pd.DataFrame({key: np.asarray(values) for key, values in columns.items()})
+    arrays = {key: np.asarray(values) for key, values in columns.items()}
+    # Objects stay objects: as in a manifest, text that is all numbers becomes numbers.
+    series = {key: pd.Series(array, dtype=object if array.dtype == object else None) for key, array in arrays.items()}
+    table = pd.DataFrame(series)
     if "label" not in table or len(table) != len(images):
         raise ValueError(f"Columns need a label and one entry for each of {len(images)} images; found {table.shape}.")
     if "image_path" not in table:
         table["image_path"] = [f"{name}/{i:06d}" for i in range(len(table))]
     table["row"] = np.arange(len(table))
     table = standardize(table, findings)
-    table["sha256"] = [sha256_of_array(image) for image in images]
+    table["sha256"] = [sha256_of_array(image) for image in images] if sha256 is None else list(sha256)
     check_rows(table, findings)
     return _build(name, images, table, findings, seed, hold_out, unknown_classes)
 

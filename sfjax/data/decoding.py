@@ -1,26 +1,25 @@
-"""One image file to one array: PNG, JPEG, TIFF and BMP, gray or RGB, 8 or 16 bit.
+"""One image to one array, whatever its `image_path` names: a picture, one file a channel, DICOM, or an array in `.npz`.
 
 Every image is turned upright (EXIF), its shorter side resized to `size` with antialiasing and its center cut out. The
 aspect ratio is kept because shape is diagnostic and because squeezing would make a shift of its own between cameras of
 different formats; where much is cut off, that is noted. Gray levels are never stretched: the full range of the file's
-type is 0 to 1.
+type is 0 to 1 (of DICOM see `dicom`).
 """
 
 import hashlib
-import io
-from pathlib import Path
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import Image, ImageOps
+from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-"""What Pillow may try."""
-
-_CUT = "cut to a square, losing more than a tenth of their area"
-_ENLARGED = "smaller than the working size and were enlarged"
-_REDUCED = "16-bit color, of which 8 bit are read"
+from sfjax.data import arrays
+from sfjax.data.dicom import decode_dicom, is_dicom
+from sfjax.data.image_paths import Source, sources
+from sfjax.data.pictures import Unsupported, from_array, picture, square
 
 
 class Problem(NamedTuple):
@@ -31,11 +30,12 @@ class Problem(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What one file holds.
+    """What one image path names.
 
     Attributes:
-        pixels: uint8 or uint16, shape (size, size, 1 or 3); None where there is a problem.
-        sha256: Hash of the file's bytes in hexadecimal, "" where the file could not be read.
+        pixels: uint8 or uint16, shape (size, size, k); None where there is a problem.
+        sha256: Hash in hexadecimal of the file's bytes, of those of all files in the order of the channels, or of an
+            array's type, shape and values; "" where they could not be read.
         problem: Why there are no pixels.
         remarks: What was done to the image that a person should know.
     """
@@ -46,36 +46,45 @@ class Loaded(NamedTuple):
     remarks: frozenset[str] = frozenset()
 
 
-class _Unsupported(ValueError):
-    """A picture that can be decoded, but not without a choice that is the user's."""
-
-
-def load(path: Path, size: int) -> Loaded:
-    """Returns the image of a file, or why there is none, and the hash of the file in both cases.
+def load(path: str | PathLike[str], size: int) -> Loaded:
+    """Returns the image of a path, or why there is none, and the hash of its content in both cases.
 
     Args:
-        path: The file.
+        path: In one of the forms of `sfjax.data.image_paths`.
         size: Side of the square image in pixels.
     """
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Loaded(None, "", Problem("missing file", "no such file"))
-    except OSError as error:
-        return Loaded(None, "", Problem("undecodable image", f"the file cannot be opened: {error.strerror}"))
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        pixels, remarks = _decode(data, size)
-    except Image.UnidentifiedImageError:
-        return Loaded(None, digest, Problem("undecodable image", "not a PNG, JPEG, TIFF or BMP file"))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        detail = f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, Pillow's limit against decompression bombs"
-        return Loaded(None, digest, Problem("undecodable image", detail))
-    except _Unsupported as error:
-        return Loaded(None, digest, Problem("undecodable image", str(error)))
-    except Exception as error:  # decoders of broken files raise anything; the text goes into the report
-        return Loaded(None, digest, Problem("undecodable image", f"{error.__class__.__name__}: {error}"))
-    return Loaded(pixels, digest, None, remarks)
+        named = sources(fspath(path))
+    except ValueError as error:
+        return Loaded(None, "", Problem("undecodable image", str(error)))
+    contents: list[bytes | np.ndarray] = []
+    for source in named:
+        try:
+            contents.append(_content(source))
+        except FileNotFoundError:
+            return Loaded(None, "", Problem("missing file", "no such file" + _which(source, named)))
+        except OSError as error:
+            detail = f"the file cannot be opened: {error.strerror}{_which(source, named)}"
+            return Loaded(None, "", Problem("undecodable image", detail))
+        except Exception as error:  # of an array in a broken file; the text goes into the report
+            return Loaded(None, "", Problem("undecodable image", _reason(error) + _which(source, named)))
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content if isinstance(content, bytes) else arrays.content(content))
+    images: list[Image.Image] = []
+    remarks: set[str] = set()
+    for source, content in zip(named, contents, strict=True):
+        try:
+            decoded, said = _decode(source, content)
+            if len(named) > 1:
+                _check_channel(decoded, images)
+            images += decoded
+            remarks |= said
+        except Exception as error:  # decoders of broken files raise anything; the text goes into the report
+            problem = Problem("undecodable image", _reason(error) + _which(source, named))
+            return Loaded(None, digest.hexdigest(), problem)
+    pixels, said = zip(*(square(image, size) for image in images), strict=True)
+    return Loaded(_stacked(pixels), digest.hexdigest(), None, frozenset(remarks.union(*said)))
 
 
 def convert(pixels: Shaped[np.ndarray, "*n h w j"], k: int, dtype: np.dtype) -> Shaped[np.ndarray, "*n h w k"]:
@@ -84,10 +93,18 @@ def convert(pixels: Shaped[np.ndarray, "*n h w j"], k: int, dtype: np.dtype) -> 
     In steps or at once is the same: to RGB, then to 16 bit, or the other way round.
 
     Args:
-        pixels: uint8 or uint16 with 1 or 3 channels.
-        k: 1 or 3.
+        pixels: uint8 or uint16.
+        k: 1 or 3 where the images have 1 or 3 channels; else as many as they have.
         dtype: uint8, where the images are uint8, or uint16.
+
+    Raises:
+        ValueError: There is no rule that makes so many channels of these.
     """
+    if not convertible(pixels.shape[-1], k):
+        raise ValueError(
+            f"Images of {pixels.shape[-1]} channels cannot be made ones of {k}: only gray and RGB become each other. "
+            "Choose channels when the files are written."
+        )
     if k == 1 and pixels.shape[-1] == 3:
         pixels = np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(pixels.dtype)[..., None]
     if dtype == np.uint16 and pixels.dtype == np.uint8:
@@ -95,60 +112,57 @@ def convert(pixels: Shaped[np.ndarray, "*n h w j"], k: int, dtype: np.dtype) -> 
     return pixels if pixels.shape[-1] == k else np.repeat(pixels, k, axis=-1)
 
 
-def _decode(data: bytes, size: int) -> tuple[np.ndarray, frozenset[str]]:
-    """Returns the image of a file's bytes as uint8 or uint16 of shape (size, size, 1 or 3), and what was done to it."""
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with a preview behind the picture
-        raise _Unsupported(f"{frames} pictures in one file; store each in its own")
-    remarks = set()
-    layout = str(image.tile[0].args).partition(",")[0] if image.tile else ""  # the file's own, gone after load()
-    if ";16" in layout and not image.mode.startswith("I"):
-        remarks.add(_REDUCED)
-    inverted = image.mode.startswith("I;16") and _is_min_is_white(image)
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    image = _gray_or_rgb(image)
-    side = min(image.size)
-    if side**2 < 0.9 * image.width * image.height:
-        remarks.add(_CUT)
-    if side < size:
-        remarks.add(_ENLARGED)
-    if not image.mode.startswith("I"):
-        pixels = np.asarray(_square(image, size))
-        return pixels.reshape(size, size, -1), frozenset(remarks)
-    # Through float, which holds 16 bit exactly: resampling of I;16 differs between Pillow's versions.
-    levels = np.asarray(image).astype(np.float32)
-    levels = np.asarray(_square(Image.fromarray(65535 - levels if inverted else levels), size))
-    return np.rint(levels).clip(0, 65535).astype(np.uint16)[:, :, None], frozenset(remarks)
+def convertible(j: int, k: int) -> bool:
+    """Returns whether images of j channels can be made ones of k."""
+    return j == k or {j, k} == {1, 3}
 
 
-def _gray_or_rgb(image: Image.Image) -> Image.Image:
-    """Returns the image in mode L, RGB or one of 16-bit gray, or raises where that needs a choice."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return image  # older Pillow gives 16-bit PNG as I
-    if image.mode not in ("1", "L", "P", "RGB", "RGBX", "LA", "PA", "RGBA", "YCbCr"):
-        raise _Unsupported(f"pixel mode {image.mode} is neither gray nor RGB of 8 or 16 bit; convert the file")
-    if image.has_transparency_data:
-        image = image.convert("LA" if image.mode in ("L", "LA", "1") else "RGBA")
-        if np.asarray(image.getchannel("A")).min() < 255:
-            raise _Unsupported("it is partly transparent; store it on a background")
-    was_palette = image.mode == "P"
-    image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    if was_palette:
-        red, green, blue = (np.asarray(channel) for channel in image.split())
-        if np.array_equal(red, green) and np.array_equal(green, blue):
-            return image.getchannel("R")
-    return image
+def _content(source: Source) -> bytes | np.ndarray:
+    """Returns what is hashed and decoded: a file's bytes, or the image in an `.npz` file."""
+    if source.array is not None:
+        return arrays.read_image(source.file, source.array, source.item)
+    return Path(source.file).read_bytes()
 
 
-def _is_min_is_white(image: Image.Image) -> bool:
-    # Pillow inverts such TIFFs ("0 is white") at 8 bit but not at 16 bit.
-    return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+def _decode(source: Source, content: bytes | np.ndarray) -> tuple[tuple[Image.Image, ...], frozenset[str]]:
+    """Returns the pictures that an image's channels are in, and what of them was not read."""
+    if not isinstance(content, bytes):
+        return from_array(arrays.levels(content)), frozenset()
+    if is_dicom(content):
+        return from_array(decode_dicom(content, source.window)), frozenset()
+    if source.window is not None:
+        raise Unsupported("a window is of DICOM files, and this is none")
+    image, remarks = picture(content)
+    return (image,), remarks
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+def _check_channel(decoded: Sequence[Image.Image], before: Sequence[Image.Image]) -> None:
+    if len(decoded) > 1 or decoded[0].mode == "RGB":
+        raise Unsupported("it has several channels, and where a row names one file a channel, each has one: convert it")
+    if before and decoded[0].size != before[0].size:
+        (width, height), (first_width, first_height) = decoded[0].size, before[0].size
+        raise Unsupported(
+            f"it has {width} x {height} pixels, and the first channel {first_width} x {first_height}: channels of one "
+            "image have one size"
+        )
+
+
+def _stacked(pixels: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the channels as one image, of 16 bit if one of them is."""
+    if len(pixels) == 1:
+        return pixels[0]
+    dtype = np.result_type(*pixels)
+    return np.concatenate([convert(channel, channel.shape[2], dtype) for channel in pixels], axis=2)
+
+
+def _which(source: Source, named: Sequence[Source]) -> str:
+    """Returns which of several files a problem is about; of one file, the row says it."""
+    return f" ({PurePath(source.file).name}, channel {named.index(source) + 1})" if len(named) > 1 else ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a PNG, JPEG, TIFF or BMP file"
+    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, Pillow's limit against decompression bombs"
+    return str(error) if isinstance(error, Unsupported) else f"{error.__class__.__name__}: {error}"

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -23,9 +22,9 @@ class ImageFiles:
     the file is read again, so that what is trained on is what was checked.
 
     Attributes:
-        paths: Of the files, as text.
+        paths: Of the images, as text in the forms of `sfjax.data.image_paths`.
         names: What errors call the files, such as the manifest's row and path.
-        sha256: Hash in hexadecimal of each file's bytes when it was checked.
+        sha256: Hash in hexadecimal of each image's content when it was checked.
         image_shape: (h, w, k) of every image, h = w.
         dtype: uint8 or uint16; the type's full range is 0 to 1.
     """
@@ -121,7 +120,7 @@ class ImageFiles:
         return batch
 
     def _decoded(self, row: int | np.integer) -> Shaped[np.ndarray, "h w k"]:
-        loaded = load(Path(self.paths[row]), self.image_shape[0])
+        loaded = load(self.paths[row], self.image_shape[0])
         if loaded.sha256 == self.sha256[row] and loaded.pixels is not None:
             return convert(loaded.pixels, self.image_shape[2], self.dtype)
         changed = loaded.sha256 not in ("", self.sha256[row])

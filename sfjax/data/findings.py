@@ -32,8 +32,21 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "missing file": "Correct the path (relative paths start at the manifest's folder), or go on without the image "
         "(skip_bad_images, --skip-bad-images).",
         "undecodable image": "Replace or convert the file, or go on without it (skip_bad_images, --skip-bad-images).",
+        "another number of channels": "All images of a set have equally many channels, except that gray and RGB may be "
+        "mixed. Name as many files in each row, or remove the row (skip_bad_images, --skip-bad-images, leaves it out).",
         "no image of the set is readable": "Correct the files, or remove the set's rows from the manifest.",
+        "unreadable array": "An array file is an .npz of plain arrays, without objects, which are pickled.",
+        "arrays without a partner": "Each split has SPLIT_images and SPLIT_labels, and every other array of a split "
+        "has one value an image.",
+        "unusable images": "Images are uint8 or uint16 of shape (n, h, w) or (n, h, w, k), all alike. Multiply images "
+        "in [0, 1] by 255 and round.",
+        "volumes": "Networks here look at images of two dimensions: store slices or projections of a volume as images.",
+        "several labels an image": "An image has one class here. Of a set with several labels an image, make one with "
+        "one of them, such as a finding against none.",
+        "unusable labels": "A label is a whole number or text.",
         "hold-out matches no image": "Hold out a value that is there.",
+        "shift leaks into training": "A set of unseen domains or subclasses has none that train, val or cal have: "
+        "remove those rows from training, or, where the set differs in something else, call its shift_kind named.",
         "empty set": "Needed are train, val, iid_test (cal is made from val if it is missing). Rename the sets of the "
         "split column, or leave it out and the splits are drawn.",
         "fewer than two classes": "Failures cannot be told from successes here: move or add images of another class. "

@@ -1,11 +1,10 @@
 """Many image files to one array, or to a list of files that were checked: how they are read is in `decoding`."""
 
-import hashlib
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -13,8 +12,9 @@ import numpy as np
 from jaxtyping import Shaped, UInt32
 from PIL import Image
 
-from sfjax.data.decoding import Problem, convert, load
+from sfjax.data.decoding import Problem, convert, convertible, load
 from sfjax.data.files import ImageFiles
+from sfjax.data.image_paths import within
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -31,7 +31,7 @@ class DecodedImages(NamedTuple):
     Attributes:
         pixels: uint8, or uint16 if any image has 16 bit; shape (n, size, size, k). Where there was a problem, an array
             is 0, and `ImageFiles` raise.
-        sha256: Hash of each file's bytes in hexadecimal, "" where the file could not be read.
+        sha256: Hash of each image's content in hexadecimal (see `Loaded`), "" where it could not be read.
         problems: Position -> why there is no image.
         notes: What was done to images that a person should know.
     """
@@ -66,10 +66,11 @@ def decode_images(
     """Returns the images as one array or as files, with each file's hash and what was wrong with those that have none.
 
     Gray images keep one channel. If there are also RGB images, all become RGB; if there are also 16-bit images, 8-bit
-    values are multiplied by 257, so that white stays white.
+    values are multiplied by 257, so that white stays white. An image of any other number of channels has a problem if
+    the first has not as many.
 
     Args:
-        paths: The files.
+        paths: Of the images, in the forms of `sfjax.data.image_paths`.
         size: Side of the square images in pixels, from 1.
         channels: 1 turns RGB to luminance (ITU-R BT.601), 3 repeats gray; None keeps what there is.
         images_in: "memory" keeps the pixels; "disk" reads and decodes every file as well, but keeps none, and gives
@@ -86,7 +87,7 @@ def decode_images(
 
     # A thread lets go of pixels that are not kept, so that none wait for their turn.
     def read(path: str | PathLike[str]) -> tuple[_Facts, np.ndarray | None]:
-        loaded = load(Path(path), size)
+        loaded = load(path, size)
         facts, pixels = _Facts(loaded.sha256, loaded.problem, loaded.remarks), loaded.pixels
         if pixels is None:
             return facts, None
@@ -94,7 +95,9 @@ def decode_images(
         return facts, pixels if in_memory else None
 
     facts: list[_Facts] = []
-    stored = np.zeros((len(paths) if in_memory else 0, size, size, channels or 1), np.uint8)
+    num_stored = len(paths) if in_memory else 0
+    stored = np.zeros((num_stored, size, size, channels or 1), np.uint8)
+    expected: int | None = channels  # what the first image has, where nothing is asked for
     # Filters are set once, around all threads, because they belong to the process. Pillow warns about odd metadata,
     # which does not matter here, and about huge pictures, which are refused.
     with warnings.catch_warnings():
@@ -103,6 +106,13 @@ def decode_images(
         pool = ThreadPoolExecutor(workers)
         try:
             for of_file, pixels in _in_order(pool, read, paths):
+                if of_file.channels and expected is None:
+                    expected = of_file.channels
+                    stored = np.zeros((num_stored, size, size, expected), np.uint8)
+                if of_file.channels and expected is not None and not convertible(of_file.channels, expected):
+                    whose = "those before it have" if channels is None else "asked for are"
+                    problem = Problem("another number of channels", f"it has {of_file.channels}, {whose} {expected}")
+                    of_file, pixels = _Facts(of_file.sha256, problem, frozenset()), None
                 if pixels is not None:
                     stored = _with_room(stored, len(facts), channels or pixels.shape[2], pixels.dtype)
                     stored[len(facts)] = convert(pixels, stored.shape[3], stored.dtype)
@@ -117,19 +127,13 @@ def decode_images(
     if in_memory:
         return DecodedImages(stored, sha256, problems, _notes(facts, k))
     files = ImageFiles(
-        paths=np.array([str(Path(path).absolute()) for path in paths], dtype=object),
+        paths=np.array([within(Path.cwd(), fspath(path)) for path in paths], dtype=object),
         names=np.array([str(path) for path in paths] if names is None else names, dtype=object),
         sha256=np.array(sha256, dtype=object),
         image_shape=(size, size, k),
         dtype=np.dtype(np.uint16 if any(of_file.deep for of_file in facts) else np.uint8),
     )
     return DecodedImages(files, sha256, problems, _notes(facts, k))
-
-
-def sha256_of_array(image: Shaped[np.ndarray, "h w k"]) -> str:
-    """Returns the hash, in hexadecimal, of an image that has no file: of its type, shape and values."""
-    image = np.ascontiguousarray(image)
-    return hashlib.sha256(f"{image.dtype.str}{image.shape}".encode() + image.tobytes()).hexdigest()
 
 
 def image_ids(sha256: Sequence[str]) -> UInt32[np.ndarray, " n"]:

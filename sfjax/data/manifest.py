@@ -5,16 +5,19 @@ gap does not turn 7 into 7.0.
 """
 
 import csv
-import posixpath
+import gzip
+import io
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
 
 from sfjax.data.findings import Findings, listing
+from sfjax.data.image_paths import normalized
 
 REQUIRED = ("image_path", "label")
 TEXT_COLUMNS = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind")
@@ -29,19 +32,21 @@ _FLOAT_OF_INTEGER = re.compile(r"(-?\d+)\.0+")
 def read_table(path: str | PathLike[str], findings: Findings) -> pd.DataFrame:
     """Returns the rows of a CSV or Parquet file with a column `row`: the row's number in the file, the header being 1.
 
-    CSV is UTF-8 with or without a byte-order mark and with any line ends; its values are stripped text, `""` where
-    blank. Rows without any value are left out (and counted). Parquet columns keep their types.
+    CSV is UTF-8 with or without a byte-order mark and with any line ends, and may be compressed with gzip; its values
+    are stripped text, `""` where blank. Rows without any value are left out (and counted). Parquet columns
+    keep their types.
 
     Args:
-        path: The file. Its first bytes, not its name, say whether it is Parquet.
+        path: The file. Its first bytes, not its name, say whether it is Parquet or compressed.
         findings: Collects the faults. A file that cannot be read at all raises `ManifestError`.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        table = pd.read_parquet(path).reset_index(drop=True) if is_parquet else _read_csv(path, findings)
-    except (OSError, ValueError, csv.Error) as error:
+            start = file.read(4)
+        is_parquet, is_gzip = start == b"PAR1", start.startswith(b"\x1f\x8b")
+        table = pd.read_parquet(path).reset_index(drop=True) if is_parquet else _read_csv(path, findings, is_gzip)
+    except (OSError, EOFError, ValueError, csv.Error) as error:
         findings.fault("unreadable table", f"{error.__class__.__name__}: {error}", source=path.name)
         findings.raise_faults()
         raise
@@ -55,9 +60,10 @@ def read_table(path: str | PathLike[str], findings: Findings) -> pd.DataFrame:
     return table
 
 
-def _read_csv(path: Path, findings: Findings) -> pd.DataFrame:
+def _read_csv(path: Path, findings: Findings, is_gzip: bool) -> pd.DataFrame:
     # The csv module rather than pandas: it numbers rows as the file does and tells rows of a wrong length.
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open("rb") as stored, gzip.GzipFile(fileobj=stored) if is_gzip else stored as data:
+        file = io.TextIOWrapper(cast(BinaryIO, data), encoding="utf-8-sig", newline="")
         records = [[value.strip() for value in record] for record in csv.reader(file, strict=True)]
     header = records[0] if records else []
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -156,8 +162,7 @@ def _with_key(table: pd.DataFrame, columns: Mapping[str, str], source: str, find
         findings.raise_faults()
     if name != "image_path":
         table = _displace(table, ["image_path"]).rename(columns={name: "image_path"})
-    # Windows writes "\" and tools write "./": one file has one spelling.
-    paths = [posixpath.normpath(path.replace("\\", "/")) if path else "" for path in _text(table["image_path"])]
+    paths = [normalized(path) if path else "" for path in _text(table["image_path"])]
     return table.assign(image_path=pd.Series(paths, index=table.index, dtype=object))
 
 

@@ -5,7 +5,6 @@ are equal byte for byte count as one patient's.
 """
 
 import hashlib
-import re
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sfjax.data.findings import Findings, listing
+from sfjax.data.selection import HoldOut, as_text, held_out_set, known, matches, parse, parse_hold_out
 
 SOURCE_SPLITS = ("train", "val", "cal", "iid_test")
 """The i.i.d. sets; every other name is a shifted test set."""
@@ -62,8 +62,10 @@ def assign_splits(table: pd.DataFrame, findings: Findings, *, seed: int, hold_ou
     Without splits in the table, they are drawn with `FRACTIONS`, stratified by label. With splits, they stay, but `val`
     is drawn into `val` and `cal`, half each, if there is no `cal`.
 
-    Held-out images leave the source sets for `acq_NAME` (domain), `manif_NAME` (subclass) or, where both apply,
-    `acq_manif_DOMAIN_SUBCLASS`; given shifted sets keep theirs. What else there is of their patients goes to
+    Held-out images leave the source sets for the set of their hold-out, such as `acq_NAME` (domain) or `manif_NAME`
+    (subclass), or, where several apply, for one of their own, such as `acq_manif_DOMAIN_SUBCLASS`; given shifted sets
+    keep theirs, and must differ from training in their domains or subclasses where they say that these shift. What else
+    there is of held-out images' patients goes to
     `HELD_OUT_PATIENTS` where it would be in `train`, `val` or `cal` (or, where splits are drawn, in any source set), so
     that nothing is learned from a patient who is tested on.
 
@@ -71,15 +73,15 @@ def assign_splits(table: pd.DataFrame, findings: Findings, *, seed: int, hold_ou
         table: `label`, `split`, `domain`, `subclass`, `patient_id`, `shift_kind` and `sha256`; "" where blank.
         findings: Collects faults (a hold-out without an image) and notes.
         seed: Of the draws.
-        hold_out: Entries `domain=NAME` or `subclass=NAME`.
+        hold_out: Entries `domain=NAME`, `subclass=NAME` or of any other column (`sfjax.data.selection.parse_hold_out`).
     """
     split = table["split"].to_numpy(dtype=object).copy()
     given = bool((split != "").any())
     source = np.isin(split, SOURCE_SPLITS) if given else np.ones(len(table), bool)
     groups = _linked(table)
-    held, names = _held_out(table, source, hold_out, findings)
+    held, names, of_held = _held_out(table, source, hold_out, findings)
     split[held], kinds = names[held], table["shift_kind"].to_numpy(dtype=object).copy()
-    kinds[held] = ""  # the names made here say the kind
+    kinds[held] = of_held[held]
     rest = np.isin(groups, groups[held]) & ~held & (np.isin(split, ["train", "val", "cal"]) if given else True)
     if rest.any():
         split[rest], kinds[rest] = HELD_OUT_PATIENTS, ""
@@ -95,31 +97,52 @@ def assign_splits(table: pd.DataFrame, findings: Findings, *, seed: int, hold_ou
         split[val] = _divide(table[val], groups[val], {"val": 0.5, "cal": 0.5}, f"{seed}:cal")
         findings.note(f"No cal was given: {int((split == 'cal').sum())} of {int(val.sum())} images of val are cal now.")
     table = table.assign(split=pd.Series(split, index=table.index, dtype=object))
-    return table.assign(shift_kind=_kinds(split, kinds, findings, table.index))
+    table = table.assign(shift_kind=_kinds(split, kinds, findings, table.index))
+    _check_leaks(table, held, findings)
+    return table
 
 
 def _held_out(
     table: pd.DataFrame, source: np.ndarray, hold_out: Sequence[str], findings: Findings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which rows are held out, and under which set's name."""
-    wanted: Mapping[str, list[str]] = {"domain": [], "subclass": []}
-    for entry in hold_out:
-        column, _, name = entry.partition("=")
-        if column not in wanted or not name:
-            raise ValueError(f"A hold-out is domain=NAME or subclass=NAME, and this one is {entry!r}.")
-        wanted[column].append(name)
-        if not (source & (table[column] == name).to_numpy()).any():
-            values = table.loc[source & (table[column] != "").to_numpy(), column].value_counts()
-            there = listing([f"{value} ({count})" for value, count in sorted(values.items())], 30)
-            findings.fault("hold-out matches no image", f"{entry}; of {column} there are {there or 'no values'}")
-    of_domain = table["domain"].isin(wanted["domain"]).to_numpy() & source
-    of_subclass = table["subclass"].isin(wanted["subclass"]).to_numpy() & source
-    names = np.full(len(table), "", dtype=object)
-    for i in np.flatnonzero(of_domain | of_subclass):
-        parts = ["acq"] * bool(of_domain[i]) + ["manif"] * bool(of_subclass[i])
-        parts += [table["domain"].iloc[i]] * bool(of_domain[i]) + [table["subclass"].iloc[i]] * bool(of_subclass[i])
-        names[i] = re.sub(r"[^\w.+-]+", "_", "_".join(parts))  # a set's name becomes a file's name
-    return of_domain | of_subclass, names
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns which rows are held out, under which set's name, and of which kind that is."""
+    wanted = [parse_hold_out(entry) for entry in hold_out]
+    named = [held_out_set([one])[0] for one in wanted]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise ValueError(f"Each hold-out makes a set of its own name; {listing(twice)} would be made twice.")
+    meeting = np.array([matches(table, one.where) & source for one in wanted]).reshape(len(wanted), len(table))
+    for one, rows in zip(wanted, meeting, strict=True):
+        if not rows.any():
+            findings.fault("hold-out matches no image", f"{one.where}; {_values(table[source], one)}")
+        if unknown := int((source & ~known(table, one.where)).sum()):
+            findings.note(f"Of {unknown} images it is not known whether {one.where} holds: they are not held out.")
+    names, kinds = (np.full(len(table), "", dtype=object) for _ in range(2))
+    held = np.asarray(meeting.any(axis=0))
+    for i in np.flatnonzero(held):
+        names[i], kinds[i] = held_out_set([one for one, rows in zip(wanted, meeting, strict=True) if rows[i]])
+    return held, names, kinds
+
+
+def _values(table: pd.DataFrame, hold_out: HoldOut) -> str:
+    """Returns in words which values there are in the columns that a hold-out asks for."""
+    found = []
+    for condition in parse(hold_out.where):
+        counts = pd.Series(as_text(table, condition.column, hold_out.where)).value_counts()
+        there = listing([f"{value} ({count})" for value, count in sorted(counts.items()) if value], 30)
+        found.append(f"of {condition.column} there are {there or 'no values'}")
+    return ", ".join(found)
+
+
+def _check_leaks(table: pd.DataFrame, held: np.ndarray, findings: Findings) -> None:
+    """Adds a fault for every given shifted set of which training has seen what is said to shift."""
+    learned = table["split"].isin(["train", "val", "cal"])
+    for column, kind in (("domain", "acquisition"), ("subclass", "manifestation")):
+        seen = set(table[column][learned]) - {""}
+        shifted = table["shift_kind"].str.contains(kind, regex=False) & ~learned & ~held
+        for name, rows in table[shifted & table[column].isin(seen)].groupby("split"):
+            values = listing([f"{value} ({count})" for value, count in rows[column].value_counts().items()])
+            findings.fault("shift leaks into training", f"{name}, {kind}: training has seen {column} {values}")
 
 
 def _linked(table: pd.DataFrame) -> np.ndarray:

@@ -94,7 +94,7 @@ class Phantom(NamedTuple):
         acquisition: The name of the acquisition shift's set.
         manifestation: The name of the manifestation shift's set.
         factors: The laws of all factors by name.
-        render: (key, factors, size) -> one image (size, size, channels) in [0, 1].
+        render: (key, factors, size, *, zoom) -> one image (size, size, channels) in [0, 1]; see `primitives` for zoom.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Phantom(NamedTuple):
     acquisition: str
     manifestation: str
     factors: Mapping[str, Factor]
-    render: Callable[[Key[Array, ""], Factors, int], Float[Array, "h w k"]]
+    render: Callable[..., Float[Array, "h w k"]]
 
 
 def sample(

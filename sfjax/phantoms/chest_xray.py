@@ -70,7 +70,9 @@ FACTORS: Final[dict[str, Factor]] = {
 }
 
 
-def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:
+def render(
+    key: Key[Array, ""], factors: Factors, size: int, *, zoom: draw.Scalar | None = None
+) -> Float[Array, "h w k"]:
     """Returns a frontal radiograph, (size, size, 1) in [0, 1]; dense tissue is bright.
 
     The patient's left is on the right of the image, as on a light box. What is behind one another adds up, as in a
@@ -80,12 +82,14 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
         key: The key of everything random that is no factor.
         factors: The values of `FACTORS`.
         size: Pixels a side.
+        zoom: How many times as large the patient is shown, from 1 up; what lies on or in the detector stays as it is.
     """
     f = factors
     of_shapes, of_sensor = jax.random.split(key)
-    dice = draw.Dice(of_shapes, 8192)
+    dice = draw.Dice(of_shapes, 8192, zoom)
     screen_y, screen_x = draw.grid(size)
-    y, x = draw.local(screen_y, screen_x, f["shift_y"], f["shift_x"], f["rotation"])
+    scene_y, scene_x = draw.grid(size, zoom)
+    y, x = draw.local(scene_y, scene_x, f["shift_y"], f["shift_x"], f["rotation"])
     y, x = y / f["magnification"], x / f["magnification"]
     side = jnp.where(f["side"] < 0, -1.0, 1.0)
     ax = jnp.abs(x)

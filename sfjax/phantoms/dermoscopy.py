@@ -74,21 +74,24 @@ def _scattered(
     at = reach * jnp.clip(0.5 * dice.normal(count, 2), -1.0, 1.0)
     radii = dice.uniform(count, low=0.6 * radius, high=1.4 * radius)
     height = (dice.uniform(count) < shown).astype(jnp.float32)
-    return jnp.minimum(draw.spots(center[0] + at[:, 0], center[1] + at[:, 1], radii, height, size), 1.2)
+    return jnp.minimum(draw.spots(center[0] + at[:, 0], center[1] + at[:, 1], radii, height, size, dice.zoom), 1.2)
 
 
-def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:
+def render(
+    key: Key[Array, ""], factors: Factors, size: int, *, zoom: draw.Scalar | None = None
+) -> Float[Array, "h w k"]:
     """Returns a lesion on skin, (size, size, 3) in [0, 1].
 
     Args:
         key: The key of everything random that is no factor.
         factors: The values of `FACTORS`.
         size: Pixels a side.
+        zoom: How many times as large the skin is shown, from 1 up; what is on or in the dermoscope stays as it is.
     """
     f = factors
     of_shapes, of_sensor = jax.random.split(key)
-    dice = draw.Dice(of_shapes, 8192)
-    y, x = draw.grid(size)
+    dice = draw.Dice(of_shapes, 8192, zoom)
+    y, x = draw.grid(size, zoom)
     skin = _skin(dice, f, size)
 
     center = (f["position_y"], f["position_x"])
@@ -136,10 +139,11 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
     glint = bubbles - 2.0 * jnp.maximum(bubbles - 0.5, 0.0)
     image = image + 0.35 * jnp.where(bubbles > 0.25, glint, 0.0)[..., None]
     shown = dice.uniform(9) < f["hair"]
-    hair = draw.arcs(dice, y, x, shown.astype(jnp.float32), bend=0.25, width=0.022)
+    hair = draw.arcs(dice, y, x, shown.astype(jnp.float32), bend=0.25, width=0.022, zoom=zoom)
     image = draw.mix(image, draw.color(0.16, 0.11, 0.09), 0.85 * hair)
-    image = _marks(image, f, y, x, dice)
-    return _camera(image, f, y, x, of_sensor)
+    screen_y, screen_x = draw.grid(size)
+    image = _marks(image, f, screen_y, screen_x, dice)
+    return _camera(image, f, screen_y, screen_x, of_sensor)
 
 
 def _marks(

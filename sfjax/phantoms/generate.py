@@ -13,7 +13,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sfjax.keys import stream
 from sfjax.phantoms import chest_xray, dermoscopy, lung_ct, microscopy
@@ -50,25 +50,49 @@ def generate(
     Raises:
         ValueError: There is no such task or split, or a number is out of its range.
     """
-    phantom, numbers = _checked(name, seed, size, counts)
-    draw = _drawer(name, size)
-    key = stream(jax.random.key(seed), name)
-    chunk = max(4, min(64, 2**18 // size**2))  # of the size alone: the last bits of an image may depend on it
+    phantom, numbers = checked(name, seed, size, counts)
+    draw = drawer(name, size)
     images = np.empty((sum(numbers.values()), size, size, phantom.channels), np.uint8)
     tables, start = [], 0
     for split, count in numbers.items():
-        rows = design(phantom, split, -(-count // chunk) * chunk, seed)
-        factors = []
-        for first in range(0, count, chunk):
-            part = [rows[what][first : first + chunk].astype(np.int32) for what in ("patient", "subclass", "domain")]
-            pixels, values = draw(stream(key, split), np.arange(first, first + chunk, dtype=np.int32), *part)
-            last = min(chunk, count - first)
-            images[start + first : start + first + last] = np.asarray(pixels)[:last]
-            factors.append(values)
         if count:
-            tables.append(_columns(phantom, split, {what: column[:count] for what, column in rows.items()}, factors))
+            rows = design(phantom, split, count, seed)
+            tables.append(draw_split(phantom, split, rows, draw, seed=seed, images=images[start : start + count]))
         start += count
     return images, {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
+
+
+def draw_split(
+    phantom: Phantom,
+    split: str,
+    rows: Mapping[str, np.ndarray],
+    draw: Callable[..., Any],
+    *,
+    seed: int,
+    images: UInt8[np.ndarray, "n h w k"],
+) -> dict[str, np.ndarray]:
+    """Draws the images of a split into `images`, and returns their columns.
+
+    Args:
+        phantom: The task.
+        split: Its name in `COUNTS`.
+        rows: What each image shows (`design`).
+        draw: A chunk of images (`drawer`).
+        seed: The data set's seed.
+        images: Where to.
+    """
+    count, size = images.shape[:2]
+    key = stream(jax.random.key(seed), phantom.name, split)
+    chunk = max(4, min(64, 2**18 // size**2))  # of the size alone: the last bits of an image may depend on it
+    factors = []
+    for first in range(0, count, chunk):
+        last = min(chunk, count - first)
+        part = [rows[what][first : first + last].astype(np.int32) for what in ("patient", "subclass", "domain")]
+        filled = [np.pad(column, (0, chunk - last), mode="edge") for column in part]
+        pixels, values = draw(key, np.arange(first, first + chunk, dtype=np.int32), *filled)
+        images[first : first + last] = np.asarray(pixels)[:last]
+        factors.append(values)
+    return _columns(phantom, split, rows, factors)
 
 
 def design(phantom: Phantom, split: str, count: int, seed: int) -> dict[str, np.ndarray]:
@@ -99,7 +123,12 @@ def design(phantom: Phantom, split: str, count: int, seed: int) -> dict[str, np.
     return {"subclass": turn[image % len(turn)], "domain": domain, "patient": patient}
 
 
-def _checked(name: str, seed: int, size: int, counts: Mapping[str, int] | None) -> tuple[Phantom, dict[str, int]]:
+def checked(name: str, seed: int, size: int, counts: Mapping[str, int] | None) -> tuple[Phantom, dict[str, int]]:
+    """Returns the task and how many images each split has.
+
+    Raises:
+        ValueError: There is no such task or split, or a number is out of its range.
+    """
     if name not in PHANTOMS:
         raise ValueError(f"There is no phantom {name!r}. Use one of: {', '.join(PHANTOMS)}.")
     if seed < 0 or size < 8:
@@ -113,22 +142,34 @@ def _checked(name: str, seed: int, size: int, counts: Mapping[str, int] | None) 
 
 
 @functools.cache
-def _drawer(name: str, size: int) -> Callable[..., Any]:
-    """Returns the compiled drawing of one chunk: (key, image, patient, subclass, domain) -> pixels, factors."""
+def drawer(name: str, size: int, *, disturbed: bool = False) -> Callable[..., Any]:
+    """Returns the compiled drawing of one chunk: (key, image, patient, subclass, domain) -> pixels, factors.
+
+    Args:
+        name: Of the phantom.
+        size: Pixels a side.
+        disturbed: Two arguments more, for all images: by factor, what is added to it (it stays between its least and
+            its greatest value), and how many times as large the scene is shown.
+    """
     phantom = PHANTOMS[name]
 
     def one(
         key: Key[Array, ""], image: Int[Array, ""], patient: Int[Array, ""], subclass: Int[Array, ""],
-        domain: Int[Array, ""],
+        domain: Int[Array, ""], added: Mapping[str, Float[Array, ""]] | None = None,
+        zoom: Float[Array, ""] | None = None,
     ) -> tuple[UInt8[Array, "h w k"], dict[str, Array]]:  # fmt: skip
         own = stream(jax.random.fold_in(stream(key, "image"), image))
         factors = sample(jax.random.fold_in(stream(key, "patient"), patient), own, subclass, domain, phantom=phantom)
-        pixels = phantom.render(stream(own, "render"), factors, size)
+        if added is not None:
+            laws = phantom.factors
+            factors = {name: jnp.clip(x + added[name], laws[name].low, laws[name].high) for name, x in factors.items()}
+        pixels = phantom.render(stream(own, "render"), factors, size, zoom=zoom)
         return jnp.round(jnp.clip(pixels, 0.0, 1.0) * 255.0).astype(jnp.uint8), factors
 
     # Full optimization takes two to three times as long to compile and draws no faster (CPU, 32 to 224 pixels).
     options = {"xla_backend_optimization_level": 1}
-    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0)), compiler_options=options)
+    axes = (None, 0, 0, 0, 0, *((None, None) if disturbed else ()))
+    return jax.jit(jax.vmap(one, in_axes=axes), compiler_options=options)
 
 
 def _columns(

@@ -49,7 +49,7 @@ FACTORS: Final[dict[str, Factor]] = {
 
 def _vessels(dice: draw.Dice, density: Float[Array, ""], size: int) -> Float[Array, "h w"]:
     """Returns vessels cut along (branches) and across (dots), about in [0, 1]."""
-    y, x = draw.grid(size)
+    y, x = draw.grid(size, dice.zoom)
     m = 5
     angle = dice.uniform(m, high=6.2831)
     a = dice.uniform(m, 2, low=-1.1, high=1.1)
@@ -63,11 +63,11 @@ def _vessels(dice: draw.Dice, density: Float[Array, ""], size: int) -> Float[Arr
     thickness = jnp.where(dice.uniform(m) < density, thickness, 0.0) + 1e-4
     thickness = jnp.concatenate([thickness, 0.6 * thickness, 0.6 * thickness])
     bent_y, bent_x = y + 0.07 * dice.noise(size, 4), x + 0.07 * dice.noise(size, 4)
-    branches = draw.strokes(bent_y, bent_x, segments, thickness, taper=0.75)
+    branches = draw.strokes(bent_y, bent_x, segments, thickness, taper=0.75, zoom=dice.zoom)
     at = dice.uniform(2, 22, low=-1.0, high=1.0)
     radius = dice.uniform(22, low=0.012, high=0.045)
     height = (dice.uniform(22) < density).astype(jnp.float32)
-    return jnp.clip(0.75 * branches + draw.spots(at[0], at[1], radius, height, size), 0.0, 1.0)
+    return jnp.clip(0.75 * branches + draw.spots(at[0], at[1], radius, height, size, dice.zoom), 0.0, 1.0)
 
 
 def _spicules(dice: draw.Dice, v: Float[Array, "h w"], u: Float[Array, "h w"], f: Factors) -> Float[Array, "h w"]:
@@ -77,22 +77,25 @@ def _spicules(dice: draw.Dice, v: Float[Array, "h w"], u: Float[Array, "h w"], f
     reach = f["diameter"] * (1.0 + f["spiculation"] * dice.uniform(m, low=0.0, high=1.6))
     direction = jnp.stack([jnp.sin(angle), jnp.cos(angle)], 1)
     segments = jnp.concatenate([0.6 * f["diameter"] * direction, reach[:, None] * direction], 1)
-    strands = draw.strokes(v, u, segments, dice.uniform(m, low=0.04, high=0.10), taper=0.9)
+    strands = draw.strokes(v, u, segments, dice.uniform(m, low=0.04, high=0.10), taper=0.9, zoom=dice.zoom)
     return 0.9 * strands * jnp.clip(2.0 * f["spiculation"], 0.0, 1.0)
 
 
-def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:
+def render(
+    key: Key[Array, ""], factors: Factors, size: int, *, zoom: draw.Scalar | None = None
+) -> Float[Array, "h w k"]:
     """Returns a patch of lung with a nodule in it, (size, size, 1) in [0, 1], in a lung window.
 
     Args:
         key: The key of everything random that is no factor.
         factors: The values of `FACTORS`.
         size: Pixels a side.
+        zoom: How many times as large the lung is shown, from 1 up; the scanner's kernel, streaks and window stay.
     """
     f = factors
     of_shapes, of_sensor = jax.random.split(key)
-    dice = draw.Dice(of_shapes, 10240)
-    y, x = draw.grid(size)
+    dice = draw.Dice(of_shapes, 10240, zoom)
+    y, x = draw.grid(size, zoom)
 
     air = 0.16 + 0.025 * dice.noise(size, 5, 4)
     holes = draw.soft(dice.noise(size, 8) - 1.0, 0.6) * f["emphysema"]
@@ -128,7 +131,8 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
     image = draw.blur(density[..., None], f["slice_blur"])
     image = draw.sensor(of_sensor, image, 0.9 * f["noise"]) + f["noise"] * 0.6 * dice.noise(size, 24, 2)[..., None]
     image = image + f["kernel_sharpness"] * (image - draw.blur(image, 0.05))
-    lean, beam = draw.local(y, x, -1.6, 0.4, dice.uniform(low=-0.6, high=0.6))
+    screen_y, screen_x = draw.grid(size)
+    lean, beam = draw.local(screen_y, screen_x, -1.6, 0.4, dice.uniform(low=-0.6, high=0.6))
     fan = jnp.sin(70.0 * jnp.arctan2(beam, lean + 2.5)) + jnp.sin(113.0 * jnp.arctan2(beam, lean + 2.5))
     image = image + (f["streaks"] * fan)[..., None]
     return jnp.clip((image - 0.5 - f["window_center"]) / f["window_width"] + 0.5, 0.0, 1.0)

@@ -105,18 +105,21 @@ def _cells(
     return v, u, first, second
 
 
-def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h w k"]:
+def render(
+    key: Key[Array, ""], factors: Factors, size: int, *, zoom: draw.Scalar | None = None
+) -> Float[Array, "h w k"]:
     """Returns a field of cells, (size, size, 6) in [0, 1], with the channels of `CHANNELS`.
 
     Args:
         key: The key of everything random that is no factor.
         factors: The values of `FACTORS`.
         size: Pixels a side.
+        zoom: How many times as large the cells are shown, from 1 up; lamp, lens and camera stay as they are.
     """
     f = factors
     of_shapes, of_sensor = jax.random.split(key)
-    dice = draw.Dice(of_shapes, 8192)
-    y, x = draw.grid(size)
+    dice = draw.Dice(of_shapes, 8192, zoom)
+    y, x = draw.grid(size, zoom)
     wobble = 0.035 * (1.0 + f["nucleus_irregularity"])
     warped_y = y + wobble * dice.noise(size, 7, 2)
     warped_x = x + wobble * dice.noise(size, 7, 2)
@@ -165,7 +168,8 @@ def render(key: Key[Array, ""], factors: Factors, size: int) -> Float[Array, "h 
 
     stack = jnp.stack([nuclei, reticulum, actin, nucleoli, mitochondria, golgi], -1)
     gains = jnp.stack([f[f"stain_{channel}"] for channel in CHANNELS])[None, None, :]
-    lamp = 1.0 - f["uneven_lamp"] * ((y + 0.5) ** 2 + (x - 0.4) ** 2)
+    screen_y, screen_x = draw.grid(size)
+    lamp = 1.0 - f["uneven_lamp"] * ((screen_y + 0.5) ** 2 + (screen_x - 0.4) ** 2)
     image = 0.85 * stack * gains * lamp[..., None] + f["background"]
     return jnp.clip(draw.sensor(of_sensor, draw.blur(image, f["defocus"]), f["noise"]), 0.0, 1.0)
 

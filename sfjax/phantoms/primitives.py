@@ -1,8 +1,11 @@
 """What the phantoms are drawn with: shapes, textures, marks and the faults of cameras.
 
 Coordinates are relative: both axes of an image run from -1 to 1 whatever its size, rows downwards, and a length is a
-share of half the field of view. The same dice draw the same structure at every size, only finer. Fields are float32 of
-shape (h, w) or (h, w, k), and nothing is clipped before the image leaves its renderer.
+share of half the usual field of view. The same dice draw the same structure at every size, only finer. Fields are
+float32 of shape (h, w) or (h, w, k), and nothing is clipped before the image leaves its renderer.
+
+A `zoom` of z, from 1 up, shows the middle of the scene z times as large: the image's axes then run from -1/z to 1/z.
+None is the usual field, in whose program no zoom occurs: an image of it has the same bits with and without this choice.
 """
 
 import functools
@@ -18,17 +21,27 @@ Field = Float[Array, "h w"]
 Image = Float[Array, "h w k"]
 
 
-def grid(size: int) -> tuple[Field, Field]:
-    """Returns the rows' and the columns' coordinates of the pixel centers, both (size, size), in (-1, 1).
+def grid(size: int, zoom: Scalar | None = None) -> tuple[Field, Field]:
+    """Returns the rows' and the columns' coordinates of the pixel centers, both (size, size), in (-1, 1) unless zoomed.
 
     Example:
         >>> y, x = grid(2)
         >>> y.tolist(), x.tolist()
         ([[-0.5, -0.5], [0.5, 0.5]], [[-0.5, 0.5], [-0.5, 0.5]])
     """
-    axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
+    axis = _axis(size, zoom)
     y, x = jnp.meshgrid(axis, axis, indexing="ij")
     return y, x
+
+
+def _axis(size: int, zoom: Scalar | None) -> Float[Array, " size"]:
+    usual = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
+    return usual if zoom is None else usual / zoom
+
+
+def _pixel(size: int, zoom: Scalar | None) -> Scalar:
+    """Returns the side of a pixel."""
+    return 2.0 / size if zoom is None else 2.0 / size / zoom
 
 
 def local(y: Field, x: Field, cy: Scalar, cx: Scalar, angle: Scalar) -> tuple[Field, Field]:
@@ -67,10 +80,12 @@ def _normal(bits: UInt32[Array, "..."]) -> Float[Array, "..."]:
 class Dice:
     """Random numbers, handed out in turn from one draw.
 
-    One draw for all the shapes of an image compiles ten times faster than one for each of them.
+    One draw for all the shapes of an image compiles ten times faster than one for each of them. A zoom changes where
+    the numbers are seen, and none of them.
     """
 
-    def __init__(self, key: Key[Array, ""], count: int):
+    def __init__(self, key: Key[Array, ""], count: int, zoom: Scalar | None = None):
+        self.zoom = zoom
         self._bits = jax.random.bits(key, (count,), jnp.uint32)
         self._used = 0
 
@@ -98,16 +113,26 @@ class Dice:
         """
         total, power = jnp.zeros((size, size), jnp.float32), 0.0
         for octave in range(octaves):
-            weights = jnp.asarray(_weights(size, cells * 2**octave))
+            weights = _weights_of_values(size, cells * 2**octave, self.zoom)
             side = weights.shape[1]
             total += 0.5**octave * (weights @ self.normal(side, side) @ weights.T)
             power += 0.25**octave
         return total / power**0.5
 
 
-@functools.cache
-def _weights(size: int, cells: int) -> Float[np.ndarray, "size values"]:
+def _weights_of_values(size: int, cells: int, zoom: Scalar | None) -> Float[Array, "size values"]:
     """Returns the weights of random values on a lattice, one beyond either end, in a smooth row of pixels."""
+    if zoom is None:
+        return jnp.asarray(_usual_weights(size, cells))
+    pixel = (_axis(size, zoom) + 1.0) * (0.5 * cells)
+    value = jnp.arange(-1, cells + 1, dtype=jnp.float32) + 0.5
+    weights = jnp.exp(-0.5 * ((pixel[:, None] - value[None, :]) / 0.62) ** 2)
+    return weights / jnp.sqrt((weights**2).sum(1, keepdims=True))
+
+
+@functools.cache
+def _usual_weights(size: int, cells: int) -> Float[np.ndarray, "size values"]:
+    """Returns those of the usual field, in the program a constant."""
     pixel = (np.arange(size) + 0.5) / size * cells
     value = np.arange(-1, cells + 1) + 0.5
     weights = np.exp(-0.5 * ((pixel[:, None] - value[None, :]) / 0.62) ** 2)
@@ -137,7 +162,7 @@ def star(dice: Dice, y: Field, x: Field, radius: Scalar, irregularity: Scalar, *
 
 
 def spots(cy: Float[Array, " m"], cx: Float[Array, " m"], radius: Float[Array, " m"], height: Float[Array, " m"],
-          size: int) -> Field:  # fmt: skip
+          size: int, zoom: Scalar | None = None) -> Field:  # fmt: skip
     """Returns the sum of m round Gaussian spots, shape (size, size).
 
     Args:
@@ -146,15 +171,22 @@ def spots(cy: Float[Array, " m"], cx: Float[Array, " m"], radius: Float[Array, "
         radius: Standard deviations, above 0.
         height: Values in the centers.
         size: Pixels a side.
+        zoom: As of `grid`.
     """
-    axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
+    axis = _axis(size, zoom)
     rows = height[:, None] * jnp.exp(-0.5 * ((axis[None, :] - cy[:, None]) / radius[:, None]) ** 2)
     columns = jnp.exp(-0.5 * ((axis[None, :] - cx[:, None]) / radius[:, None]) ** 2)
     return rows.T @ columns  # a round Gaussian is a product of one along the rows and one along the columns
 
 
 def strokes(
-    y: Field, x: Field, segments: Float[Array, "m 4"], width: Float[Array, " m"], *, taper: float = 0.0
+    y: Field,
+    x: Field,
+    segments: Float[Array, "m 4"],
+    width: Float[Array, " m"],
+    *,
+    taper: float = 0.0,
+    zoom: Scalar | None = None,
 ) -> Field:
     """Returns how far each pixel is covered by m straight strokes with round ends, in [0, 1].
 
@@ -164,8 +196,9 @@ def strokes(
         segments: From where to where: y, x, y, x.
         width: Full widths at the start. A stroke thinner than a pixel grows pale instead of vanishing.
         taper: Share of the width that is lost towards the end, in [0, 1].
+        zoom: As of `grid`.
     """
-    pixel = 2.0 / y.shape[0]
+    pixel = _pixel(y.shape[0], zoom)
 
     # One after another: a CPU takes a third of the time of a maximum over all strokes at once.
     def draw(covered: Field, stroke: tuple[Float[Array, " 4"], Float[Array, ""]]) -> tuple[Field, None]:
@@ -180,7 +213,9 @@ def strokes(
     return jax.lax.scan(draw, jnp.zeros_like(y), (segments, width))[0]
 
 
-def arcs(dice: Dice, y: Field, x: Field, shown: Float[Array, " m"], *, bend: float, width: float) -> Field:
+def arcs(
+    dice: Dice, y: Field, x: Field, shown: Float[Array, " m"], *, bend: float, width: float, zoom: Scalar | None = None
+) -> Field:
     """Returns how far each pixel is covered by m long bent threads (hairs, cables) strewn at random, in [0, 1].
 
     Args:
@@ -190,8 +225,10 @@ def arcs(dice: Dice, y: Field, x: Field, shown: Float[Array, " m"], *, bend: flo
         shown: How opaque each is, in [0, 1].
         bend: Standard deviation of the curvature.
         width: Full width, above 0.
+        zoom: As of `grid`.
     """
-    pixel = 2.0 / y.shape[0]
+    pixel = _pixel(y.shape[0], zoom)
+    faded = min(1.0, width / pixel) if isinstance(pixel, float) else jnp.minimum(1.0, width / pixel)
     m = shown.shape[0]
     center = dice.uniform(m, 2, low=-1.1, high=1.1)
     angle = dice.uniform(m, high=math.pi)
@@ -202,7 +239,7 @@ def arcs(dice: Dice, y: Field, x: Field, shown: Float[Array, " m"], *, bend: flo
         along, across = local(y, x, cy, cx, turn)
         distance = jnp.abs(across - curve * along * along)
         inside = jax.nn.sigmoid((0.9 - jnp.abs(along)) * 30.0)
-        coverage = jnp.clip((0.5 * width - distance) / pixel + 0.5, 0.0, 1.0) * min(1.0, width / pixel)
+        coverage = jnp.clip((0.5 * width - distance) / pixel + 0.5, 0.0, 1.0) * faded
         return jnp.maximum(covered, coverage * inside * opacity), None
 
     return jax.lax.scan(draw, jnp.zeros_like(y), (center, angle, curvature, shown))[0]

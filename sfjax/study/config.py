@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
+from sfjax.data.prevalence import parse_prior
 from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
-from sfjax.shifts import NUM_LEVELS, SHIFTS
+from sfjax.shifts import NUM_LEVELS, STUDY_CORRUPTIONS, lookup
 from sfjax.study.entries import entries
 from sfjax.study.measures import COST_METRICS, METRICS
+from sfjax.study.training_sets import TRAINING_SETS
 from sfjax.training import METHODS, PUBLISHED, Recipe
 from sfjax.training.recipes import check as check_recipe
 
@@ -23,7 +24,11 @@ class ManifestConfig:
     """Own images instead of phantoms.
 
     Attributes:
-        manifest: CSV or Parquet with a row an image; `image_path` and `label` are required.
+        manifest: CSV or Parquet with a row an image; `image_path` and `label` are required. Or an array file (.npz),
+            such as MedMNIST's, with SPLIT_images and SPLIT_labels.
+        tfds: Or a classification set of TensorFlow Datasets that is prepared on this machine: NAME, NAME/CONFIG or
+            NAME/CONFIG:VERSION. Columns are features then.
+        tfds_data_dir: Folder of prepared sets, if another than TFDS's own.
         metadata: Tables whose columns are joined to it by `image_path`. A relative path is looked for beside the
             manifest first.
         image_path_column: Its name in the manifest, if another; the same for the following.
@@ -34,7 +39,9 @@ class ManifestConfig:
         patient_id_column: Images of one patient stay on one side of a split and are resampled together.
         shift_kind_column: acquisition, manifestation, acquisition+manifestation or named.
         loss_weight_column: What a failure on this image weighs: its cost, or a factor of what a cost matrix says.
-        hold_out: `domain=NAME` or `subclass=NAME`: kept out of training, made a shifted test set.
+        hold_out: `domain=NAME`, `subclass=NAME`, or of another column `KIND:COLUMN=VALUE|VALUE` or
+            `KIND:NAME:COLUMN=VALUE & COLUMN=VALUE`, KIND being acquisition or manifestation: kept out of training, made
+            a shifted test set.
         images_in: `disk` decodes images when they are needed, for sets that memory does not hold.
         skip_bad_images: Go on without files that cannot be read; how many is said.
         unknown_classes: `failure` counts shifted images of classes unseen in training as failures.
@@ -43,6 +50,8 @@ class ManifestConfig:
     """
 
     manifest: Path | None = None
+    tfds: str | None = None
+    tfds_data_dir: Path | None = None
     metadata: tuple[Path, ...] = ()
     image_path_column: str = "image_path"
     label_column: str = "label"
@@ -58,6 +67,11 @@ class ManifestConfig:
     unknown_classes: Literal["error", "failure"] = "error"
     group_columns: tuple[str, ...] = ()
 
+    @property
+    def given(self) -> bool:
+        """Whether there are own images."""
+        return self.manifest is not None or self.tfds is not None
+
 
 @dataclass(frozen=True)
 class Config:
@@ -65,7 +79,10 @@ class Config:
 
     Attributes:
         data: Own images instead of phantoms.
-        tasks: Phantom tasks; ignored with a manifest.
+        tasks: Phantom tasks; ignored with own images.
+        prepared: Folder in which `experiments.prepare` has left TASK/manifest.csv, for training sets.
+        training_sets: Names in `sfjax.study.TRAINING_SETS`, instead of phantoms: which prepared images train, and
+            which become shifted test sets. Each is corrupted by those of `corruptions` that it names.
         phantom_train: Training images of a phantom task.
         phantom_test: Images of its i.i.d. test set; val, cal and the shifted sets are in proportion.
         image_size: Pixels a side.
@@ -73,14 +90,17 @@ class Config:
         methods: Training methods: cross_entropy, confidnet, deep_gamblers, devries, ensemble; one network each. Scores
             that apply to any are scored on the first.
         recipe: How networks are trained.
-        published: Each phantom task has the network, the image size and the recipe that it has in the study, instead of
-            those given here.
+        published: Each task has the network, the image size and the recipe that it has in the study, instead of those
+            given here.
         pretrained: Weights of the network to begin with: a torchvision or timm file, .safetensors, .pth or .pt.
         seeds: One network each of every method.
         num_samples: Monte Carlo dropout passes.
         num_augmentations: Passes over augmented copies of each image, flipped and moved as in training; 0 for none.
-        corruptions: Names in `sfjax.shifts.SHIFTS`, applied to the i.i.d. test set.
+        corruptions: Names in `sfjax.shifts.SHIFTS`, or several joined by `+`, applied to the i.i.d. test set; by
+            default those of the study.
         levels: Which of the five strengths.
+        prevalences: The i.i.d. test set resampled to other class shares, `CLASS=SHARE`, several with commas between
+            them; classes that are not named share the rest as they do in the set.
         csfs: Names in `sfjax.csf.CSFS` and `FITTED`, or METHOD_CSF for one of any method on another one's network;
             `all` for all that the methods allow, `paper` for those of the paper among them.
         metrics: Those computed besides accuracy and AURC (`sfjax.study.measures`), none for all: with every score and
@@ -105,6 +125,8 @@ class Config:
 
     data: ManifestConfig = field(default_factory=ManifestConfig)
     tasks: tuple[str, ...] = tuple(PHANTOMS)
+    prepared: Path | None = None
+    training_sets: tuple[str, ...] = ()
     phantom_train: int = 1500
     phantom_test: int = 500
     image_size: int = 64
@@ -116,8 +138,9 @@ class Config:
     seeds: tuple[int, ...] = (0, 1)
     num_samples: int = 50
     num_augmentations: int = 0
-    corruptions: tuple[str, ...] = tuple(SHIFTS)
+    corruptions: tuple[str, ...] = STUDY_CORRUPTIONS
     levels: tuple[int, ...] = tuple(range(1, NUM_LEVELS + 1))
+    prevalences: tuple[str, ...] = ()
     csfs: tuple[str, ...] = ("all",)
     metrics: tuple[str, ...] = ()
     calibrate: Literal["platt", "isotonic", "none"] = "platt"
@@ -154,7 +177,7 @@ def settings_of(config: Config, task: str) -> Settings:
     """Returns what the networks of a task are: as configured, or as in the study."""
     if not config.published:
         return Settings(config.network, config.image_size, config.recipe)
-    published = PUBLISHED[task]
+    published = PUBLISHED[TRAINING_SETS[task].task if task in TRAINING_SETS else task]
     return Settings(published.network, published.image_size, published.recipe)
 
 
@@ -163,92 +186,9 @@ def entries_of(config: Config) -> tuple[str, ...]:
     return entries(config.csfs, config.methods, augmented=config.num_augmentations > 0)
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A configuration with its purpose, cost and what to expect."""
-
-    description: str
-    config: Config
-
-
-def _paper_preset(task: str) -> str:
+def paper_preset(task: str) -> str:
+    """Returns the name of the preset that has one task's settings of the study."""
     return f"paper-{task.replace('_', '-')}"
-
-
-_PAPER: Final = Config(
-    phantom_train=6000,
-    phantom_test=2000,
-    methods=("confidnet", "deep_gamblers"),
-    seeds=(0, 1, 2),
-    embedded_images=5000,
-    inference_batch_size=32,
-    passes_at_once=2,
-)
-
-PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {
-        "tiny": Preset(
-            "Tries the machinery: one task at 32 px, one seed, three passes. Half a minute; its numbers mean nothing.",
-            Config(
-                tasks=("dermoscopy",),
-                phantom_train=96,
-                phantom_test=40,
-                image_size=32,
-                recipe=Recipe(epochs=2, batch_size=32),
-                seeds=(0,),
-                num_samples=3,
-                corruptions=("brightness", "gaussian_noise"),
-                levels=(1, 5),
-                resamples=200,
-                csfs=("msr", "energy", "mcd_msr", "mcd_mi", "mahalanobis"),
-                embedded_images=60,
-            ),
-        ),
-        "quick": Preset(
-            "All four phantom tasks at 64 px, two seeds. About 10 minutes on two CPU cores; i.i.d. accuracy 85-97 %.",
-            Config(
-                # Eight: more comparisons need more resamples.
-                csfs=("msr", "pe", "energy", "mcd_msr", "mcd_pe", "mcd_mi", "mahalanobis", "knn")
-            ),
-        ),
-        "standard": Preset(
-            "All four phantom tasks at 224 px, DenseNet-121, three training methods, five seeds. Meant for an "
-            "accelerator; days on a CPU.",
-            Config(
-                phantom_train=6000,
-                phantom_test=2000,
-                image_size=224,
-                network="densenet121",
-                methods=("confidnet", "deep_gamblers", "devries"),
-                recipe=Recipe(epochs=30, learning_rate=1e-3, confidence_epochs=10, fine_tuning_epochs=5),
-                seeds=(0, 1, 2, 3, 4),
-                embedded_images=5000,
-                inference_batch_size=64,
-                passes_at_once=4,
-            ),
-        ),
-        "paper": Preset(
-            "As in the study, on phantoms: each task's network, image size, recipe and methods, three seeds. Meant for "
-            "several accelerators.",
-            dataclasses.replace(_PAPER, published=True),
-        ),
-        **{
-            _paper_preset(task): Preset(
-                f"One task of `paper`, with its settings to be changed and for real images (--manifest, --pretrained): "
-                f"{published.network} at {published.image_size} px.",
-                dataclasses.replace(
-                    _PAPER,
-                    tasks=(task,),
-                    network=published.network,
-                    image_size=published.image_size,
-                    recipe=published.recipe,
-                ),
-            )
-            for task, published in PUBLISHED.items()
-        },
-    }
-)
-"""Configurations by name."""
 
 
 def check(config: Config) -> None:
@@ -257,8 +197,8 @@ def check(config: Config) -> None:
         ("tasks", config.tasks, PHANTOMS),
         ("network", (config.network,), MODELS),
         ("methods", config.methods, METHODS),
-        ("corruptions", config.corruptions, SHIFTS),
         ("metrics", config.metrics, METRICS + COST_METRICS),
+        ("training_sets", config.training_sets, TRAINING_SETS),
         ("levels", config.levels, range(1, NUM_LEVELS + 1)),
     ):
         unknown = [value for value in values if value not in allowed]
@@ -268,6 +208,7 @@ def check(config: Config) -> None:
             )
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must not name one thing twice; got {', '.join(map(str, values))}.")
+    _check_corruptions(config)
     for name, value, least in (
         ("methods", len(config.methods), 1),
         ("seeds", len(set(config.seeds)) if len(set(config.seeds)) == len(config.seeds) else 0, 1),
@@ -301,7 +242,7 @@ def check(config: Config) -> None:
         raise ValueError(f"target_risks must not name one risk twice; got {', '.join(map(str, config.target_risks))}.")
     of_one_task = {"cost_matrix": config.cost_matrix, "group_columns": config.data.group_columns}
     alone = [name for name, value in of_one_task.items() if value]
-    if alone and config.data.manifest is None and len(config.tasks) > 1:
+    if alone and not config.data.given and len(config.tasks) > 1:
         raise ValueError(
             f"{' and '.join(alone)} speak of the classes or columns of one task; got the tasks "
             f"{', '.join(config.tasks)}. Choose one with --tasks."
@@ -309,20 +250,74 @@ def check(config: Config) -> None:
     if config.max_loss_weight is not None and not config.max_loss_weight > 0:
         raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
     entries_of(config)
+    for prior in config.prevalences:
+        parse_prior(prior)
+    if config.training_sets and config.data.given:
+        raise ValueError("training_sets are of prepared images, manifest and tfds name others. Give one of them.")
     if config.published:
         plain = Config()
         given = [name for name in ("network", "image_size", "recipe") if getattr(config, name) != getattr(plain, name)]
-        given += ["manifest"] if config.data.manifest is not None else []
+        given += [name for name in ("manifest", "tfds") if getattr(config.data, name) is not None]
         given += ["pretrained"] if config.pretrained is not None else []
+        unpublished = sorted({TRAINING_SETS[name].task for name in config.training_sets} - set(PUBLISHED))
+        if unpublished:
+            raise ValueError(
+                f"The study has no settings for {', '.join(unpublished)}. Give network, image_size and recipe "
+                "yourself: a preset other than paper, with --prepared and --training-sets."
+            )
         if given:
-            *first, last = map(_paper_preset, PUBLISHED)
+            *first, last = map(paper_preset, PUBLISHED)
             raise ValueError(
                 f"published gives each phantom task settings of its own, so that {' and '.join(given)} cannot be given "
                 f"for all of them. Take the preset of one task: {', '.join(first)} or {last}."
             )
     if config.pretrained is not None and not config.pretrained.is_file():
         raise ValueError(f"pretrained must be a file of weights, and there is none at {config.pretrained}.")
+    _check_data(config.data)
     check_recipe(config.recipe)
+
+
+def _check_data(data: ManifestConfig) -> None:
+    if data.manifest is not None and data.tfds is not None:
+        raise ValueError(
+            f"manifest and tfds are two sources of images, of which a run has one; got {data.manifest} and {data.tfds}."
+        )
+    if data.tfds_data_dir is not None and data.tfds is None:
+        raise ValueError(f"tfds_data_dir is where the set of tfds is, which is not given; got {data.tfds_data_dir}.")
+    if data.tfds is not None:
+        refuse_settings_of_files(data, f"the TFDS set {data.tfds}", ("split_column",))
+
+
+def refuse_settings_of_files(data: ManifestConfig, source: str, columns: tuple[str, ...]) -> None:
+    """Raises ValueError where settings say something of image files that a source without them cannot do.
+
+    Args:
+        data: The settings.
+        source: What the images come from, for the message.
+        columns: Further settings that this source has no use for.
+    """
+    plain = ManifestConfig()
+    given = [name for name in ("metadata", "images_in", *columns) if getattr(data, name) != getattr(plain, name)]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} speak of a manifest's files, and the images are in {source}. Leave them out, or make "
+            "a manifest."
+        )
+
+
+def _check_corruptions(config: Config) -> None:
+    if len(set(config.corruptions)) < len(config.corruptions):
+        raise ValueError(f"corruptions must not name one thing twice; got {', '.join(config.corruptions)}.")
+    for name in config.corruptions:
+        channels = lookup(name).channels
+        # Which channels own images have is not known before they are read: `apply` says it then.
+        tasks = () if config.data.given or config.training_sets or not channels else config.tasks
+        unsuited = [task for task in tasks if PHANTOMS[task].channels not in channels]
+        if unsuited:
+            raise ValueError(
+                f"The corruption {name} needs images with {' or '.join(map(str, channels))} channels, which "
+                f"{', '.join(unsuited)} have not. Leave it out, or choose other tasks with --tasks."
+            )
 
 
 def as_json(config: Config) -> dict[str, Any]:

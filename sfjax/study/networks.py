@@ -106,7 +106,7 @@ def train_network(config: Config, task: Task, method: str, seed: int) -> Iterato
         done = step.done
     if (left := num_epochs(METHODS[method], recipe, num_classes) - done) > 0:
         yield "stopped early", left
-    variables = _variables(config, task, method, seed)
+    variables = variables_of(config, task, method, seed)
     if METHODS[method].ensemble:
         weight, bias = inference.ensemble_head(classifier, variables)
     else:
@@ -122,7 +122,7 @@ def store_outputs(config: Config, task: Task, method: str, seed: int) -> Iterato
         yield "outputs there", finished
     if not missing:
         return
-    variables = _variables(config, task, method, seed)
+    variables = variables_of(config, task, method, seed)
     if jax.process_index() != 0:
         return  # every process reads a checkpoint together with the others, and one asks the network
     for test_set in missing:
@@ -134,24 +134,47 @@ def store_outputs(config: Config, task: Task, method: str, seed: int) -> Iterato
 
 
 def classify(config: Config, task: Task, method: str, variables: Variables, seed: int, test_set: TestSet) -> Outputs:
-    """Returns what a network says about a set, without passes of any kind about the training set.
+    """Returns what a network says about a set, without passes of any kind about the training set."""
+    transform = corruption(config, test_set) if test_set.kind == "corruption" else None
+    data, passes = _labelled(task, test_set.split), test_set.split != "train"
+    return ask(config, task, method, variables, seed, data, passes=passes, transform=transform)
+
+
+def ask(
+    config: Config,
+    task: Task,
+    method: str,
+    variables: Variables,
+    seed: int,
+    data: Labelled,
+    *,
+    passes: bool = True,
+    transform: inference.Transform | None = None,
+) -> Outputs:
+    """Returns what a network says about images.
 
     An ensemble's members are its passes, and it sees no augmented copies.
+
+    Args:
+        config: The run.
+        task: Whose network.
+        method: How it was trained.
+        variables: Its weights and statistics.
+        seed: Its seed, which draws the dropout masks too.
+        data: The images.
+        passes: Whether there are Monte Carlo and augmented passes.
+        transform: Applied to the images first.
     """
-    classifier, transform = network_of(config, task, method), None
-    if test_set.kind == "corruption":
-        transform = corruption(config, test_set)
-    data, size = _labelled(task, test_set.split), config.inference_batch_size
+    classifier, size = network_of(config, task, method), config.inference_batch_size
     if METHODS[method].ensemble:
         return inference.run_ensemble(classifier, variables, *data, batch_size=size, transform=transform)
-    with_passes = test_set.split != "train"
     return inference.run(
         classifier,
         variables,
         *data,
         key=keys.stream(jax.random.key(seed), "mc_dropout"),
-        num_samples=config.num_samples if with_passes else 0,
-        augmentations=config.num_augmentations if with_passes else 0,
+        num_samples=config.num_samples if passes else 0,
+        augmentations=config.num_augmentations if passes else 0,
         augmentation=_augment(task.settings.recipe.augmentation),
         batch_size=size,
         passes_at_once=config.passes_at_once,
@@ -182,7 +205,12 @@ def _labelled(task: Task, split: str) -> Labelled:
     return Labelled(images, table["label_index"].to_numpy(np.int32), table["image_id"].to_numpy(np.uint32))
 
 
-def _variables(config: Config, task: Task, method: str, seed: int) -> Variables:
+def variables_of(config: Config, task: Task, method: str, seed: int) -> Variables:
+    """Returns the weights and statistics of a trained network.
+
+    Raises:
+        ValueError: It was not trained.
+    """
     folder = task.network_folder(method, seed)
     found = trained(
         network_of(config, task, method),

@@ -157,11 +157,11 @@ class _Work:
     """Keeps account of the share that is done, in images passed through the network once."""
 
     def __init__(self, config: Config, task: Task) -> None:
-        sizes, recipe = task.dataset.table["split"].value_counts(), task.settings.recipe
+        size, recipe = (lambda split: len(task.dataset.rows(split))), task.settings.recipe
         members = {method: recipe.members if METHODS[method].ensemble else 1 for method in config.methods}
-        self.epoch = {method: 3 * number * int(sizes["train"]) for method, number in members.items()}
+        self.epoch = {method: 3 * number * size("train") for method, number in members.items()}
         self.outputs = {
-            method: {one.name: 2 * number * int(sizes[one.split]) for one in stored_sets(task)}
+            method: {one.name: 2 * number * size(one.split) for one in stored_sets(task)}
             for method, number in members.items()
         }
         self.scores = 500

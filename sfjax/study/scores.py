@@ -113,7 +113,7 @@ def score_test_sets(
     for part in parts(test_sets[0], table, plan.group_columns):
         images = table.iloc[part.rows]
         taken = [[one.take(part.rows) for one in per_seed] for per_seed in evaluated]
-        of_sets = [_estimates(one, accepted_above, images, part, test_sets[0], plan) for one in taken]
+        of_sets = [estimates_of(one, accepted_above, images, part, test_sets[0], plan) for one in taken]
         seen = [evidence(one, accepted_above, images, plan.csfs) for one in taken]
         sets = list(zip(test_sets, of_sets, seen, strict=True))
         about = {"n": len(images)}
@@ -168,7 +168,7 @@ Estimates = Mapping[str, Estimate]
 """By metric; the first axis is the networks', the second the CSFs'."""
 
 
-def _estimates(
+def estimates_of(
     per_seed: Sequence[Evaluated],
     accepted_above: Sequence[np.ndarray],
     images: pd.DataFrame,
@@ -228,7 +228,7 @@ def _applies(metric: str, csf: str, plan: Plan) -> bool:
 
 def _per_network(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dict[str, object]]:
     for name in plan.metrics:
-        low, high, undefined = _interval(name, estimates[name], counts)
+        low, high, undefined = interval_of(name, estimates[name], counts)
         rarer = counts.rarer[EVENT.get(name, "failure")]
         for k, seed in enumerate(plan.seeds):
             for i, csf in enumerate(plan.csfs):
@@ -250,7 +250,7 @@ def _summary(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dic
     """Yields a row a CSF and metric: the mean over networks with its intervals, and how it compares in its row."""
     for name in plan.metrics:
         mean = metrics.mean([estimates[name].at(k) for k in range(len(plan.seeds))])
-        low, high, undefined = _interval(name, mean, counts)
+        low, high, undefined = interval_of(name, mean, counts)
         rarer = counts.rarer[EVENT.get(name, "failure")]
         seeds = metrics.seed_interval(estimates[name].value)
         both = hierarchical(estimates[name])
@@ -279,7 +279,7 @@ def _summary(estimates: Estimates, counts: Evidence, plan: Plan) -> Iterator[dic
             }
 
 
-def _interval(name: str, estimate: Estimate, counts: Evidence) -> metrics.Interval:
+def interval_of(name: str, estimate: Estimate, counts: Evidence) -> metrics.Interval:
     """Returns the BCa interval; none of a biased metric, nor where all resamples agree: it would claim to be certain.
 
     But of a rate that is 0 or 1, it is Clopper and Pearson's of as many patients: how far off 0 it may well be.

@@ -1,17 +1,30 @@
 """What a run works on: a task's data set and the test sets that are made of it."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from sfjax.data import Dataset, dataset_from_arrays, load_dataset, shift_kind
+from sfjax.data import (
+    Dataset,
+    dataset_from_arrays,
+    is_array_file,
+    load_array_file,
+    load_dataset,
+    load_tfds,
+    shift_kind,
+)
+from sfjax.data.prevalence import parse_prior, resample_to_prior
+from sfjax.data.selection import file_safe
 from sfjax.data.splits import SOURCE_SPLITS
 from sfjax.phantoms import generate
 from sfjax.phantoms.generate import COUNTS
 from sfjax.phantoms.microscopy import composite
-from sfjax.study.config import Config, settings_of
+from sfjax.study.config import Config, refuse_settings_of_files, settings_of
+from sfjax.study.training_sets import TRAINING_SETS
 
 
 class TestSet(NamedTuple):
@@ -21,7 +34,7 @@ class TestSet(NamedTuple):
         name: Unique in its task.
         split: The data set's split that the images come from.
         shift: What was done to them or where they come from; `none` for the i.i.d. test set.
-        kind: iid, corruption, acquisition, manifestation, acquisition+manifestation or named.
+        kind: iid, corruption, acquisition, manifestation, acquisition+manifestation, prevalence or named.
         level: 1 to 5 for a corruption, else 0.
     """
 
@@ -35,7 +48,7 @@ class TestSet(NamedTuple):
 
 
 def load_task(config: Config, name: str, *, progress: Callable[[int, int], object] | None = None) -> Dataset:
-    """Returns the data set of a task: the manifest's, or the phantom of that name.
+    """Returns the data set of a task: of a manifest, an array file, TFDS or a training set, or the phantom of the name.
 
     Args:
         config: The run.
@@ -44,9 +57,41 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
 
     Raises:
         ManifestError: The images or their table have faults; all of them are listed.
+        ValueError: A training set's images or those of TFDS are not prepared, settings do not go with the images'
+            source, or a prevalence cannot be had.
+        ImportError: TensorFlow Datasets is needed and not installed.
     """
+    dataset = _load(config, name, progress)
+    _, table = dataset.subset("iid_test")
+    labels, content = table["label"].to_numpy(str), list(table["sha256"])
+    resampled = {
+        prevalence_name(prior): resample_to_prior(labels, parse_prior(prior), sha256=content, seed=config.data_seed)
+        for prior in config.prevalences
+    }
+    places = dataset.rows("iid_test")
+    return dataclasses.replace(dataset, resampled={name: places[rows] for name, rows in resampled.items()})
+
+
+def _load(config: Config, name: str, progress: Callable[[int, int], object] | None) -> Dataset:
     data, size = config.data, settings_of(config, name).image_size
-    if data.manifest is None:
+    options = {
+        "size": size,
+        "seed": config.data_seed,
+        "unknown_classes": data.unknown_classes,
+        "progress": progress,
+    }
+    of_files = {"images_in": data.images_in, "skip_bad_images": data.skip_bad_images, "name": name}
+    if config.training_sets:
+        task, chosen = TRAINING_SETS[name]
+        return load_dataset(
+            prepared_manifest(config, task),
+            where=chosen.pool,
+            columns={} if chosen.label == "label" else {"label": chosen.label},
+            hold_out=[one.text for one in chosen.hold_out],
+            **options,
+            **of_files,
+        )
+    if not data.given:
         share = config.phantom_test / COUNTS["iid_test"]
         counts = {split: max(round(count * share), 4) for split, count in COUNTS.items()}
         counts |= {"train": config.phantom_train, "iid_test": config.phantom_test}
@@ -54,32 +99,63 @@ def load_task(config: Config, name: str, *, progress: Callable[[int, int], objec
         return dataset_from_arrays(name, images, columns, seed=config.data_seed)
     standard = ("image_path", "label", "split", "domain", "subclass", "patient_id", "shift_kind", "loss_weight")
     columns = {column: getattr(data, f"{column}_column") for column in standard}
+    columns = {column: named for column, named in columns.items() if named != column}
+    options |= {"columns": columns, "hold_out": data.hold_out}
+    if data.tfds is not None:
+        where, skip = data.tfds_data_dir, data.skip_bad_images
+        return load_tfds(data.tfds, data_dir=where, skip_bad_images=skip, **options)
+    assert data.manifest is not None  # `given` says so
+    if is_array_file(data.manifest):
+        refuse_settings_of_files(data, data.manifest.name, ("image_path_column", "split_column", "skip_bad_images"))
+        return load_array_file(data.manifest, name=name, **options)
     folder = data.manifest.parent
-    return load_dataset(
-        data.manifest,
-        size=size,
-        seed=config.data_seed,
-        metadata=[folder / path if (folder / path).exists() else path for path in data.metadata],
-        columns={column: named for column, named in columns.items() if named != column},
-        hold_out=data.hold_out,
-        images_in=data.images_in,
-        skip_bad_images=data.skip_bad_images,
-        unknown_classes=data.unknown_classes,
-        progress=progress,
-        name=name,
+    metadata = [folder / path if (folder / path).exists() else path for path in data.metadata]
+    return load_dataset(data.manifest, metadata=metadata, **options, **of_files)
+
+
+def prepared_manifest(config: Config, task: str) -> Path:
+    """Returns the manifest that `experiments.prepare` has left of a task.
+
+    Raises:
+        ValueError: There is none.
+    """
+    folder = config.prepared
+    for path in () if folder is None else (folder / task / "manifest.csv", folder / task / "manifest.parquet"):
+        if path.is_file():
+            return path
+    where = "--prepared names no folder" if folder is None else f"there is no {task}/manifest.csv in {folder}"
+    raise ValueError(
+        f"The images of {task} are not prepared: {where}. Make it from the original downloads, python -m "
+        f"experiments.prepare {task} --raw DOWNLOADS --out PREPARED/{task}/manifest.csv, and give --prepared PREPARED."
     )
 
 
+def prevalence_name(prior: str) -> str:
+    """Returns what the set of a prevalence is called, such as `prevalence_malignant_0.02`."""
+    return file_safe(f"prevalence_{prior}")
+
+
 def task_names(config: Config) -> tuple[str, ...]:
-    """Returns the names of the run's tasks; with a manifest it is one, named after the manifest's folder."""
-    if config.data.manifest is None:
-        return config.tasks
+    """Returns the names of the run's tasks; with own images it is one, named after the TFDS set, file or its folder."""
+    if config.training_sets:
+        return config.training_sets
     path = config.data.manifest
+    if config.data.tfds is not None:
+        return (file_safe(config.data.tfds),)
+    if path is None:
+        return config.tasks
     return (path.absolute().parent.name if path.stem == "manifest" else path.stem,)
 
 
+def corruptions_of(config: Config, name: str) -> tuple[str, ...]:
+    """Returns what a task's i.i.d. test images are corrupted by: of a training set, what that names too."""
+    if not config.training_sets:
+        return config.corruptions
+    return tuple(one for one in config.corruptions if one in TRAINING_SETS[name].chosen.corruptions)
+
+
 def test_sets(config: Config, dataset: Dataset) -> list[TestSet]:
-    """Returns the test sets: i.i.d., the shifted splits, and each corruption of the i.i.d. test set at each level.
+    """Returns the test sets: i.i.d., shifted splits, prevalences, and each corruption of the i.i.d. set at each level.
 
     Raises:
         ValueError: A shifted set is called like a corruption.
@@ -89,9 +165,10 @@ def test_sets(config: Config, dataset: Dataset) -> list[TestSet]:
     sets = [
         TestSet("iid_test", "iid_test", "none", "iid"),
         *(TestSet(split, split, split, shift_kind(split, kinds[split])) for split in shifted),
+        *(TestSet(name, name, name, "prevalence") for name in dataset.resampled),
         *(
             TestSet(f"{corruption}-{level}", "iid_test", corruption, "corruption", level)
-            for corruption in config.corruptions
+            for corruption in corruptions_of(config, dataset.name)
             for level in config.levels
         ),
     ]

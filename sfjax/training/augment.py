@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sfjax import keys
-from sfjax.shifts.corruptions import elastic, gaussian_noise, motion_blur
+from sfjax.shifts.blur import motion_blur
+from sfjax.shifts.geometry import elastic
+from sfjax.shifts.noise import gaussian_noise
 from sfjax.shifts.sampling import bilinear
 
 Flips = Literal["none", "horizontal", "all"]

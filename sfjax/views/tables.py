@@ -15,6 +15,7 @@ POINTS: Final = ("id", "test_set", "kind", "domain", "subclass", "label", "x", "
 POINTS_PER_CSF: Final = ("predicted", "correct", "confidence")
 CURVES: Final = ("csf", "test_set", "kind", "coverage", "selective_risk", "low", "high")
 RESULTS: Final = ("test_set", "shift", "kind", "level", "domain", "csf", "metric", "value", "low", "high", "n")
+RESPONSES: Final = ("cause", "unit", "dial", "csf", "metric", "value", "low", "high")
 PROMISES: Final = ("promise", "test_set", "kind", "csf", "text", "state")
 PROMISE_STATES: Final = ("none", "kept", "above", "broken")
 MAX_POINTS: Final = 50_000
@@ -74,6 +75,39 @@ def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
     _within("curves", curves, "coverage", 0.0, 1.0)
     _finite("curves", curves, ["selective_risk", "low", "high"])
     return _rounded(curves[list(CURVES)].reset_index(drop=True))
+
+
+def check_responses(responses: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of metrics against dials as views read it.
+
+    Args:
+        responses: Columns `RESPONSES`: a row a cause (or a corruption), value of its dial, csf and metric. `unit` says
+            what a cause's dial counts; the metric and the ends of its interval are in natural units. These three may be
+            NaN: where a metric is not defined, its line has a gap.
+
+    Raises:
+        ValueError: A column is missing or holds what it must not.
+    """
+    require("responses", responses, RESPONSES)
+    if not len(responses):
+        raise ValueError("The table of responses is empty. Give at least two values of one dial.")
+    table = responses[list(RESPONSES)].reset_index(drop=True)
+    _finite("responses", table, ["dial"])
+    keys = ["cause", "dial", "csf", "metric"]
+    if table.duplicated(keys).any():
+        row = table[table.duplicated(keys)].iloc[0]
+        found = ", ".join(str(row[key]) for key in keys)
+        raise ValueError(
+            f"The responses must have one row a cause, dial, csf and metric; {found} comes more than once. Take the "
+            "mean over networks first."
+        )
+    for cause, rows in table.groupby("cause", sort=False):
+        if rows["dial"].nunique() < 2 or rows["unit"].nunique() != 1:
+            raise ValueError(
+                f"A cause has two values of its dial or more and one unit; {cause} has {rows['dial'].nunique()} and "
+                f"{rows['unit'].nunique()}. Give each dial's values in one unit."
+            )
+    return table
 
 
 def check_results(results: pd.DataFrame) -> pd.DataFrame:

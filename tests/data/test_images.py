@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfjax.data.images import decode_images, image_ids, sha256_of_array
+from sfjax.data.arrays import sha256_of_array
+from sfjax.data.images import decode_images, image_ids
 
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 DEEP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040

@@ -114,7 +114,7 @@ def test_hold_out_without_an_image_lists_what_there_is():
     assert "domain=z; of domain there are x (2), y (1)" in str(error.value)
     assert "subclass=z; of subclass there are no values" in str(error.value)
     for entry in ("domain", "domain=", "patient=7"):
-        with pytest.raises(ValueError, match="A hold-out is domain=NAME or subclass=NAME, and this one is"):
+        with pytest.raises(ValueError, match=r"A (hold-out|condition) is .*got"):
             assign(table(1, label=["a"]), hold_out=[entry])
 
 
@@ -133,3 +133,34 @@ def test_kinds_of_sets():
 def test_patient_groups_tell_all_patients_apart():
     codes = patient_groups(pd.DataFrame({"patient_id": ["a", "", "b", "a", "", "0"]}))
     assert codes.tolist() == [0, 1, 2, 0, 3, 4]
+
+
+def test_hold_outs_by_any_column_make_sets_of_their_name_and_kind():
+    rows = table(40, label=["a", "b"] * 20, domain=["x"] * 40).assign(kernel=["sharp"] * 30 + ["soft"] * 10)
+    divided, findings = assign(rows, hold_out=["acquisition:new kernel:kernel=soft"])
+    held = divided[divided["split"] == "acq_new_kernel"]
+    assert len(held) == 10 and set(held["kernel"]) == {"soft"} and set(held["shift_kind"]) == {"acquisition"}
+    assert not findings.faults
+
+
+def test_rows_of_which_the_held_out_value_is_not_known_are_counted():
+    rows = table(20, label=["a", "b"] * 10).assign(kernel=["sharp"] * 10 + ["soft"] * 7 + [""] * 3)
+    _, findings = assign(rows, hold_out=["acquisition:kernel=soft"])
+    assert findings.notes == ["Of 3 images it is not known whether kernel=soft holds: they are not held out."]
+
+
+def test_two_hold_outs_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="acq_x would be made twice"):
+        assign(table(4, label=["a"] * 4, domain=["x"] * 4), hold_out=["domain=x", "domain=x"])
+
+
+@pytest.mark.parametrize(("column", "kind"), [("domain", "acquisition"), ("subclass", "manifestation"), ("domain", "")])
+def test_a_given_shift_that_training_has_seen_is_refused(column, kind):
+    given = ["train", "val", "cal", "iid_test", "acq_new", "acq_new"]
+    rows = table(6, label=["a"] * 6, split=given, **{column: ["x", "x", "x", "y", "y", "x"]})
+    rows["shift_kind"] = [""] * 4 + [kind] * 2
+    _, findings = assign(rows)
+    assert [fault.kind for fault in findings.faults] == ["shift leaks into training"]
+    assert f"training has seen {column} x (1)" in findings.faults[0].where
+    _, findings = assign(rows.assign(shift_kind=[""] * 4 + ["named"] * 2))
+    assert not findings.faults
