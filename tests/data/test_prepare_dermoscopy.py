@@ -76,7 +76,13 @@ def test_sources_that_are_not_there_are_said_and_parts_of_one_refused(tmp_path):
     absent = [f"{source}: left out, because nothing of it is there." for source in ("d7p", "isic_2020", "ph2")]
     assert lines == ["ham10000: 5 rows read, 5 kept", *absent]
     trees.table(tmp_path / "isic_2020/train.csv", trees.KAGGLE_HEADER, [])
-    with pytest.raises(ValueError, match=r"Of isic_2020 only a part is below(.|\n)*ISIC_\*\.jpg.*23 GB"):
+    with pytest.raises(ValueError, match=r"Of isic_2020 only a part is below(.|\n)*ISIC_\*\.jpg.*23 GB") as error:
+        prepare(PREPARATION, tmp_path)
+    assert "archives" not in str(error.value)
+    (tmp_path / "isic_2020/ISIC_2020_Training_JPEG.zip").write_bytes(b"PK")
+    with pytest.raises(
+        ValueError, match=r"unpack isic_2020/ISIC_2020_Training_JPEG\.zip in the folders that they are in"
+    ):
         prepare(PREPARATION, tmp_path)
 
 

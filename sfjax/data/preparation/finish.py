@@ -21,7 +21,7 @@ from sfjax.data.findings import listing
 from sfjax.data.image_paths import normalized, sources, within
 from sfjax.data.images import decode_images
 from sfjax.data.preparation.base import Account, Preparation, Progress
-from sfjax.data.preparation.originals import describe, found, missing, passed_over
+from sfjax.data.preparation.originals import archives, describe, found, missing, passed_over
 from sfjax.files import write_whole
 
 COLUMNS = ("image_path", "label", "domain", "subclass", "patient_id", "source")
@@ -153,7 +153,12 @@ def absent_sources(preparation: Preparation, raw: Path) -> list[str]:
     else:
         return whole
     files = [f"  {source}: {describe(needed)}" for source, needs in named.items() for needed in needs]
-    raise ValueError("\n".join([text, "Missing:", *files]))
+    lines = [text, "Missing:", *files]
+    if packed := archives(raw):
+        lines.append(
+            f"There are archives, which are not read: unpack {listing(packed)} in the folders that they are in."
+        )
+    raise ValueError("\n".join(lines))
 
 
 def located(table: pd.DataFrame, raw: Path, folder: Path) -> tuple[pd.DataFrame, bool]:

@@ -14,6 +14,9 @@ from sfjax.data.preparation.base import Needed, Preparation
 OURS = ("image_key", "source", "row", *STANDARD_COLUMNS)
 """Columns that a prepared table means in its own way: an original column of the name becomes `original_<name>`."""
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+"""What providers pack images in."""
+
 MANY = (".png", ".jpg", ".bmp", ".dcm", ".xml")
 """What patterns end with that many files are meant to fit."""
 
@@ -59,6 +62,12 @@ def missing(preparation: Preparation, raw: Path) -> dict[str, list[Needed]]:
         for source, all_needed in preparation.needed.items()
     }
     return {source: needs for source, needs in absent.items() if needs}
+
+
+def archives(raw: Path) -> list[str]:
+    """Returns the packed files in a folder and in the folders in it, relative to it: they may hold what is missing."""
+    names = [path for pattern in ("*", "*/*") for path in raw.glob(pattern) if path.name.lower().endswith(ARCHIVES)]
+    return sorted(path.relative_to(raw).as_posix() for path in names)
 
 
 def describe(needed: Needed) -> str:
