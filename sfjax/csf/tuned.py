@@ -140,8 +140,8 @@ def maxlogit_pnorm(
 def rel_u(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None, weight: float = 0.5) -> CSF:
     """Returns minus the relative uncertainty `p^T D p`, where D tells which classes are mixed up when it fails.
 
-    `D = relu(weight E[p p^T | failure] - (1 - weight) E[p p^T | success])` without its diagonal, of norm 1. From a logit
-    margin of 87 on, where float32 has no smaller probability, images tie at 0.
+    `D = relu(weight E[p p^T | failure] - (1 - weight) E[p p^T | success])` without its diagonal, of norm 1. From a
+    logit margin of 87 on, where float32 has no smaller probability, images tie at 0.
 
     Args:
         train: Not read.
