@@ -139,10 +139,11 @@ def print_outlook(config: Config) -> None:
     """
     study.check(config)
     rows = outlook(config)
-    table = Table(title=f"{len(rows)} training sets", title_justify="left", show_lines=True)
-    headings = ("training set", "network", "networks", "images", "test sets", "hours")
+    what = "training set" if config.training_sets else "task"
+    table = Table(title=f"{len(rows)} {what}{'s' * (len(rows) > 1)}", title_justify="left", show_lines=True)
+    headings = (what, "network", "networks", "images", "test sets", "hours")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("training set", "network", "test sets") else "right")
+        table.add_column(heading, justify="left" if heading in (what, "network", "test sets") else "right")
     for row in rows:
         name = f"{row.name}\n({row.study_name})" if row.study_name else row.name
         images = f"{row.images:,}" if row.images_are_known else f"<= {row.images:,}"

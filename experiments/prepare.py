@@ -36,7 +36,12 @@ class Arguments:
     """What the command line says."""
 
     task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"One of {', '.join(PREPARATIONS)}.")]
-    raw: Annotated[Path, tyro.conf.arg(help="Folder of the original downloads; it is only read.")]
+    raw: Annotated[
+        Path,
+        tyro.conf.arg(
+            help="Folder of the original downloads. Of lung_ct, cut slices go below it; else it is only read."
+        ),
+    ]
     out: Annotated[
         Path | None,
         tyro.conf.arg(

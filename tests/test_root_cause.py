@@ -66,7 +66,8 @@ def test_what_is_done_is_not_done_again_and_a_corruption_may_join(finished, caps
     ("options", "words"),
     [
         (["--causes", "window"], "causes must be among all, border, color_cast"),
-        (["--corruptions", "fog"], "corruptions must be among"),
+        (["--corruptions", "fog"], "A corruption must be one of"),
+        (["--tasks", "derm"], "tasks must be among"),
         (["--steps", "1"], "steps must be at least 2"),
         (["--csfs", "nonsense"], "got nonsense"),
         (["--images", "3"], "phantom_test must be at least 10"),

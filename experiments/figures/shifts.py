@@ -184,7 +184,7 @@ def _sheet(modality: str | None) -> Image.Image:
                     stroke_width=1,
                     stroke_fill=INK,
                 )
-    return picture.quantize(256, kmeans=2)
+    return picture
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:

@@ -1,8 +1,8 @@
 """Which rows of a table are meant: one expression for what training is drawn from and for what is held out of it.
 
 `COLUMN=VALUE` holds where the column has the value, `COLUMN=A|B` where it has one of them, `COLUMN!=A|B` where it has
-another one; conditions with `&` between them hold together. Values are compared as text. A blank is not known: it is
-neither equal nor unequal to anything.
+another one, `COLUMN=*` where it has any; conditions with `&` between them hold together. Values are compared as text. A
+blank is not known: it is neither equal nor unequal to anything.
 """
 
 import re
@@ -17,6 +17,8 @@ from jaxtyping import Bool
 from sfjax.data.findings import listing
 
 HeldOutKind = Literal["acquisition", "manifestation"]
+ANY: Final = "*"
+"""Stands for every value, but for a blank."""
 PREFIX: Final = MappingProxyType({"acquisition": "acq", "manifestation": "manif"})
 """What the names of shifted sets begin with."""
 _KIND_OF_COLUMN: Final = MappingProxyType({"domain": "acquisition", "subclass": "manifestation"})
@@ -86,7 +88,7 @@ def matches(table: pd.DataFrame, expression: str) -> Bool[np.ndarray, " n"]:
     met = np.ones(len(table), bool)
     for column, values, negated in parse(expression):
         text = as_text(table, column, expression)
-        met &= (text != "") & (np.isin(text, values) != negated)
+        met &= (text != "") & ((values == (ANY,)) | np.isin(text, values) != negated)
     return met
 
 

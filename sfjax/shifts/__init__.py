@@ -50,9 +50,12 @@ def apply(
         strength: Instead of a level, a strength in the corruption's unit, from 0; of several, a level between levels.
 
     Raises:
-        ValueError: There is no such corruption, level or strength, or it does not suit the images' channels.
+        ValueError: There is no such corruption, level or strength, it does not suit the images' channels, or images are
+            no floats.
     """
     corruption = lookup(name)
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"A corruption needs images of floats from 0 to 1; got {images.dtype}. Divide by its largest.")
     channels = images.shape[-1]
     if corruption.channels and channels not in corruption.channels:
         suited = " or ".join(map(str, corruption.channels))

@@ -82,7 +82,7 @@ class Config:
         tasks: Phantom tasks; ignored with own images.
         prepared: Folder in which `experiments.prepare` has left TASK/manifest.csv, for training sets.
         training_sets: Names in `sfjax.study.TRAINING_SETS`, instead of phantoms: which prepared images train, and
-            which become shifted test sets. Each is corrupted by those of `corruptions` that it names.
+            which become shifted test sets. Of the study's corruptions each has those that the study gave it.
         phantom_train: Training images of a phantom task.
         phantom_test: Images of its i.i.d. test set; val, cal and the shifted sets are in proportion.
         image_size: Pixels a side.
@@ -250,8 +250,14 @@ def check(config: Config) -> None:
     if config.max_loss_weight is not None and not config.max_loss_weight > 0:
         raise ValueError(f"max_loss_weight must be above 0; got {config.max_loss_weight}.")
     entries_of(config)
-    for prior in config.prevalences:
-        parse_prior(prior)
+    priors = [tuple(sorted(parse_prior(prior).items())) for prior in config.prevalences]
+    if len(set(priors)) < len(priors):
+        raise ValueError(f"prevalences must not name one thing twice; got {', '.join(config.prevalences)}.")
+    if config.data.hold_out and not config.data.given:
+        whose = "training sets hold out their own" if config.training_sets else "phantoms have their own shifted sets"
+        raise ValueError(f"hold_out is of a manifest's or TFDS's images, and {whose}. Leave it out.")
+    if config.prepared is not None and not config.training_sets:
+        raise ValueError("prepared is where the images of training sets are. Name some with --training-sets.")
     if config.training_sets and config.data.given:
         raise ValueError("training_sets are of prepared images, manifest and tfds name others. Give one of them.")
     if config.published:

@@ -19,7 +19,7 @@ from sfjax.models import MODELS
 from sfjax.phantoms import PHANTOMS
 from sfjax.phantoms.generate import COUNTS
 from sfjax.study.config import Config, settings_of
-from sfjax.study.tasks import corruptions_of, load_task, prepared_manifest, prevalence_name, task_names
+from sfjax.study.tasks import corruptions_of, load_task, prepared_manifest, prevalence_name, rows_of, task_names
 from sfjax.study.training_sets import TRAINING_SETS
 from sfjax.training import METHODS
 from sfjax.training.fit import num_epochs
@@ -37,15 +37,6 @@ DOWNLOADS: Final = MappingProxyType(
 )
 """Images in the original downloads, by source, some of which preparing drops; of LIDC-IDRI about as many slices as are
 cut out."""
-_SOURCES: Final = MappingProxyType(
-    {
-        "dermoscopy": ("ham10000", "d7p", "isic_2020", "ph2"),
-        "chest_xray": ("chexpert", "nih14", "mimic"),
-        "microscopy": ("rxrx1",),
-        "lung_ct": ("lidc_idri",),
-        "histopathology": ("camelyon17_wilds",),
-    }
-)
 
 
 class Outlook(NamedTuple):
@@ -161,15 +152,20 @@ def _of_training_set(config: Config, name: str) -> _Images:
     try:
         path = prepared_manifest(config, task)
     except ValueError:
-        named = [source for source in _SOURCES[task] if f"source={source}" in chosen.pool]
-        total = sum(DOWNLOADS[source] for source in named or _SOURCES[task])
+        sources = PREPARATIONS[task].needed
+        named = [source for source in sources if f"source={source}" in chosen.pool]
+        total = sum(DOWNLOADS[source] for source in named or sources)
+        held = sum(
+            DOWNLOADS[source] for source in sources for one in chosen.hold_out if one.where == f"source={source}"
+        )
         # Of siRNAs there are too many to name; of HAM10000's diagnoses there are seven.
         classes = 7 if chosen.label == "dx" else len(PREPARATIONS[task].classes) or 1139
-        return _Images(total, False, round(total * FRACTIONS["train"]), classes, channels, shifted)
+        return _Images(total, False, round((total - held) * FRACTIONS["train"]), classes, channels, shifted)
     table = read_manifest(path, Findings(path.name))
-    table = table[matches(table, chosen.pool)]
-    total = len(table)
-    return _Images(total, True, round(total * FRACTIONS["train"]), table[chosen.label].nunique(), channels, shifted)
+    table = table[matches(table, rows_of(chosen))]
+    total, held = len(table), sum(int(matches(table, one.where).sum()) for one in chosen.hold_out)
+    train = round((total - held) * FRACTIONS["train"])
+    return _Images(total, True, train, table[chosen.label].nunique(), channels, shifted)
 
 
 @functools.cache

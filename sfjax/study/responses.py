@@ -17,7 +17,7 @@ from sfjax import inference, keys, metrics, shifts
 from sfjax.metrics import Estimate
 from sfjax.models import Variables
 from sfjax.phantoms import CAUSES, draw_under
-from sfjax.shifts import SHIFTS, STRENGTHS
+from sfjax.shifts import lookup
 from sfjax.study import networks, scores, storage
 from sfjax.study.config import Config
 from sfjax.study.evaluation import Evaluated, evaluate, thresholds
@@ -57,12 +57,12 @@ def dials_of(task: str, *, causes: Sequence[str], corruptions: Sequence[str], st
     Args:
         task: A key of `CAUSES`.
         causes: Their names, or `all`. Those that the task does not have are left out: `check_dials` is for all tasks.
-        corruptions: Names in `SHIFTS`, from strength 0 to that of the highest level.
+        corruptions: Names in `sfjax.shifts.SHIFTS`, or several joined by `+`, from strength 0 to that of level 5.
         steps: Values of each dial, from 2 up.
     """
     own = CAUSES[task]
     wanted = [name for name in own if "all" in causes or name in causes]
-    strengths = {name: np.linspace(0, STRENGTHS[name][-1], steps).round(6).tolist() for name in corruptions}
+    strengths = {name: np.linspace(0, lookup(name).strengths[-1], steps).round(6).tolist() for name in corruptions}
     return [
         *(Dial(name, "cause", own[name].unit, own[name].dials(steps)) for name in wanted),
         *(Dial(name, "corruption", "strength", tuple(values)) for name, values in strengths.items()),
@@ -72,7 +72,9 @@ def dials_of(task: str, *, causes: Sequence[str], corruptions: Sequence[str], st
 def check_dials(tasks: Sequence[str], *, causes: Sequence[str], corruptions: Sequence[str], steps: int) -> None:
     """Raises ValueError where no task has a cause, there is no such corruption, or nothing is left to turn."""
     known = {name: None for task in tasks for name in CAUSES.get(task, ())}
-    for what, names, allowed in (("causes", causes, ("all", *known)), ("corruptions", corruptions, tuple(SHIFTS))):
+    for name in corruptions:
+        lookup(name)
+    for what, names, allowed in (("tasks", tasks, tuple(CAUSES)), ("causes", causes, ("all", *known))):
         unknown = [name for name in names if name not in allowed]
         if unknown:
             raise ValueError(f"{what} must be among {', '.join(allowed)}; got {', '.join(unknown)}.")

@@ -26,7 +26,7 @@ from sfjax.study.config import Config, entries_of, settings_of
 from sfjax.study.entries import csf_name, method_of
 from sfjax.study.evaluation import FailureCosts, Said, Scorers, learn
 from sfjax.study.networks import Task, store_outputs, stored_sets, train_network
-from sfjax.study.tasks import TestSet, load_task, task_names, test_sets
+from sfjax.study.tasks import TestSet, check_tables, load_task, task_names, test_sets
 from sfjax.training import METHODS
 from sfjax.training.fit import num_epochs
 
@@ -50,8 +50,10 @@ def load_tasks(config: Config, folder: Path, progress: Callable[[str, int, int],
         ImportError: The library that reads the pretrained weights is not installed.
         ValueError: The images are not those that the run was begun with.
     """
+    # Before hours of work, not after.
     if config.pretrained is not None:
-        pretrained.read(config.pretrained)  # before hours of work, not after
+        pretrained.read(config.pretrained)
+    check_tables(config)
     for name in task_names(config):
         dataset = load_task(config, name, progress=lambda done, total, name=name: progress(name, done, total))
         costs, group_columns = failure_costs(config, dataset), config.data.group_columns

@@ -10,21 +10,24 @@ import numpy as np
 
 from sfjax.data import (
     Dataset,
+    Findings,
     dataset_from_arrays,
     is_array_file,
     load_array_file,
     load_dataset,
     load_tfds,
+    read_manifest,
     shift_kind,
 )
-from sfjax.data.prevalence import parse_prior, resample_to_prior
-from sfjax.data.selection import file_safe
+from sfjax.data.preparation.base import TrainingSet
+from sfjax.data.prevalence import complete, parse_prior, resample_to_prior
+from sfjax.data.selection import ANY, file_safe, matches, parse
 from sfjax.data.splits import SOURCE_SPLITS
-from sfjax.phantoms import generate
+from sfjax.phantoms import PHANTOMS, generate
 from sfjax.phantoms.generate import COUNTS
 from sfjax.phantoms.microscopy import composite
 from sfjax.study.config import Config, refuse_settings_of_files, settings_of
-from sfjax.study.training_sets import TRAINING_SETS
+from sfjax.study.training_sets import CORRUPTIONS, TRAINING_SETS
 
 
 class TestSet(NamedTuple):
@@ -85,7 +88,7 @@ def _load(config: Config, name: str, progress: Callable[[int, int], object] | No
         task, chosen = TRAINING_SETS[name]
         return load_dataset(
             prepared_manifest(config, task),
-            where=chosen.pool,
+            where=rows_of(chosen),
             columns={} if chosen.label == "label" else {"label": chosen.label},
             hold_out=[one.text for one in chosen.hold_out],
             **options,
@@ -111,6 +114,47 @@ def _load(config: Config, name: str, progress: Callable[[int, int], object] | No
     folder = data.manifest.parent
     metadata = [folder / path if (folder / path).exists() else path for path in data.metadata]
     return load_dataset(data.manifest, metadata=metadata, **options, **of_files)
+
+
+def rows_of(chosen: TrainingSet) -> str:
+    """Returns which rows a training set is about: its pool, and only what is known to be held out or not.
+
+    A row without a value might be of what training must not see.
+    """
+    asked = dict.fromkeys(condition.column for one in chosen.hold_out for condition in parse(one.where))
+    return " & ".join([*filter(None, [chosen.pool]), *(f"{column}={ANY}" for column in asked)])
+
+
+def check_tables(config: Config) -> None:
+    """Raises where a training set or a prevalence cannot be made, which tables say without an image being opened.
+
+    Raises:
+        ManifestError: A manifest cannot be read.
+        ValueError: A training set's images are not prepared, its manifest lacks a column, or one of its sets is empty;
+            or a phantom task lacks a class of a prevalence.
+    """
+    for name in config.training_sets:
+        task, chosen = TRAINING_SETS[name]
+        path = prepared_manifest(config, task)
+        columns = {"label": chosen.label} if chosen.label != "label" else {}
+        table = read_manifest(path, Findings(path.name), columns=columns)
+        if (table["split"] != "").any():
+            raise ValueError(
+                f"{path} has splits, those of one training set. Training sets are drawn from a manifest without: "
+                "prepare it without --reference-splits, or give this one by --manifest."
+            )
+        table = table[matches(table, rows_of(chosen))]
+        for one in chosen.hold_out:
+            held = matches(table, one.where)
+            if not held.any() or held.all():
+                raise ValueError(
+                    f"The training set {name} holds out {one.where}, which is {int(held.sum())} of the {len(table)} "
+                    f"images in {path} that it is about. Prepare the sources that it needs, or leave it out."
+                )
+    if not config.data.given and not config.training_sets:
+        for task in config.tasks:
+            for prior in map(parse_prior, config.prevalences):
+                complete(prior, np.asarray(PHANTOMS[task].classes))
 
 
 def prepared_manifest(config: Config, task: str) -> Path:
@@ -148,10 +192,15 @@ def task_names(config: Config) -> tuple[str, ...]:
 
 
 def corruptions_of(config: Config, name: str) -> tuple[str, ...]:
-    """Returns what a task's i.i.d. test images are corrupted by: of a training set, what that names too."""
+    """Returns what a task's i.i.d. test images are corrupted by.
+
+    Of the study's corruptions (`sfjax.study.training_sets.CORRUPTIONS`), a training set has those that the study gave
+    it; what else is asked for, every one has.
+    """
     if not config.training_sets:
         return config.corruptions
-    return tuple(one for one in config.corruptions if one in TRAINING_SETS[name].chosen.corruptions)
+    own = TRAINING_SETS[name].chosen.corruptions
+    return tuple(one for one in config.corruptions if one not in CORRUPTIONS or one in own)
 
 
 def test_sets(config: Config, dataset: Dataset) -> list[TestSet]:

@@ -26,6 +26,9 @@ TABLE = pd.DataFrame(
         ("domain!=vienna&dx!=nv", [2]),
         ("batch set=1", [0, 2]),
         ("dx=none", []),
+        ("dx=*", [0, 1, 2]),
+        ("batch set=* & domain=vienna", [0, 1]),
+        ("dx!=*", []),
     ],
 )
 def test_matching_rows(expression, rows):

@@ -106,7 +106,8 @@ def test_dials_begin_with_the_undisturbed_images():
     ("change", "message"),
     [
         ({"causes": ("nonsense",)}, "causes must be among all, border, window.*got nonsense"),
-        ({"corruptions": ("fog", "snow")}, "corruptions must be among .*got fog, snow"),
+        ({"corruptions": ("fog", "snow")}, "A corruption must be one of .*it is 'fog'"),
+        ({"tasks": ("derm",)}, "tasks must be among .*got derm"),
         ({"steps": 1}, "steps must be at least 2.*got 1"),
         ({"tasks": ("lung_ct", "dermoscopy"), "causes": ("window",)}, "dermoscopy would have nothing to turn"),
     ],

@@ -84,6 +84,9 @@ def test_a_training_set_holds_out_its_domain_and_is_corrupted_by_what_it_names(p
     table = held_out.table
     assert set(table["split"][table["domain"] == "barcelona"]) == {"acq_barcelona"}
     assert {one.kind for one in tasks.test_sets(config, held_out)} == {"iid", "acquisition"}
+    # What is none of the study's is done to every set whose user asks for it.
+    more = dataclasses.replace(config, corruptions=("brightness", "jpeg", "motion_blur+hue"))
+    assert tasks.corruptions_of(more, "dermoscopy_but_barcelona") == ("jpeg", "motion_blur+hue")
     everything = tasks.load_task(config, "dermoscopy_all")
     sets = tasks.test_sets(config, everything)
     assert {one.shift for one in sets if one.kind == "corruption"} == {"brightness", "gaussian_noise"}
@@ -96,6 +99,30 @@ def test_a_training_set_is_of_its_pool_and_its_label(prepared):
     held = subclass.table[subclass.table["subclass"] == "bkl"]
     assert set(held["shift_kind"]) == {"manifestation"} and subclass.classes == ("benign", "malignant")
     assert tasks.load_task(config, "dermoscopy_ham10000_multiclass").classes == ("bkl", "mel", "nv")
+
+
+def test_rows_of_which_the_held_out_value_is_not_known_are_no_part_of_a_training_set(prepared):
+    path = prepared / "dermoscopy" / "manifest.csv"
+    table = pd.read_csv(path)
+    table.loc[:4, "domain"] = ""
+    table.to_csv(path, index=False)
+    dataset = tasks.load_task(of(prepared, "dermoscopy_but_barcelona"), "dermoscopy_but_barcelona")
+    assert len(dataset.table) == 55 and not (dataset.table["domain"] == "").any()
+    assert "55 of 60 rows are of domain=*." in dataset.notes
+
+
+def test_all_tables_are_checked_before_anything_is_trained(prepared):
+    tasks.check_tables(of(prepared, "dermoscopy_all", "dermoscopy_but_barcelona"))
+    with pytest.raises(ValueError, match="chest_xray are not prepared"):
+        tasks.check_tables(of(prepared, "dermoscopy_all", "chest_xray_all"))
+    with pytest.raises(ValueError, match=r"but_mskcc holds out domain=mskcc, which is 0 of the 60 images"):
+        tasks.check_tables(of(prepared, "dermoscopy_but_mskcc"))
+    with pytest.raises(ValueError, match="A prior speaks of classes of the set"):
+        tasks.check_tables(dataclasses.replace(TINY, tasks=("lung_ct", "chest_xray"), prevalences=("malignant=0.1",)))
+    path = prepared / "dermoscopy" / "manifest.csv"
+    pd.read_csv(path).assign(split="train").to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"has splits, those of one training set.*--manifest"):
+        tasks.check_tables(of(prepared, "dermoscopy_all"))
 
 
 def test_what_is_not_prepared_is_named_with_the_command_that_prepares_it(prepared):
@@ -113,6 +140,9 @@ def test_what_is_not_prepared_is_named_with_the_command_that_prepares_it(prepare
         ({"training_sets": ("dermoscopy_all",), "data": ManifestConfig(Path("m.csv"))}, "Give one of them"),
         ({"training_sets": ("histopathology_wilds",), "published": True}, "no settings for histopathology"),
         ({"prevalences": ("malignant",)}, "A prior is CLASS=SHARE"),
+        ({"prevalences": ("a=0.02", "a=0.020")}, "prevalences must not name one thing twice"),
+        ({"data": ManifestConfig(hold_out=("domain=x",))}, "phantoms have their own shifted sets"),
+        ({"prepared": Path("prepared")}, "Name some with --training-sets"),
     ],
 )
 def test_training_sets_and_prevalences_that_cannot_be_are_refused(settings, message):

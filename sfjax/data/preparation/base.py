@@ -108,7 +108,8 @@ class Preparation(NamedTuple):
     Attributes:
         name: `dermoscopy`, `chest_xray`, `microscopy`, `lung_ct` or `histopathology`.
         title: As in a heading.
-        classes: Names of the classes, in the order of the study's indices; empty where there are too many to name.
+        classes: Names of the classes, by the study's indices (a data set numbers them by name); empty where there are
+            too many to name.
         needed: What is read, by source; a source that is not there at all is left out, and that is said.
         tables: (raw folder, account, progress) -> the table.
         training_sets: By name.

@@ -133,11 +133,16 @@ def _ham10000(raw: Path, metadata: Path, account: Account) -> pd.DataFrame:
     standard = {
         "image_path": [images.get(f"{name}.jpg", f"{folder}/{name}.jpg") for name in rows["image_id"]],
         "image_key": rows["image_id"],
-        "domain": rows["dataset"].where(rows["dataset"] != "", "ham10000") if "dataset" in rows else "ham10000",
+        "domain": rows.get("dataset", pd.Series("", index=rows.index)),
         "subclass": rows["dx"],
         "patient_id": _prefixed("ham10000", rows["lesion_id"]),
         "source": "ham10000",
     }
+    if "dataset" not in rows:
+        account.note(
+            f"ham10000: {metadata.name} has no column dataset, so that its domains are not known: training sets that "
+            "hold out a domain leave all of it out. Harvard Dataverse's metadata has the column."
+        )
     label = rows["dx"].map(HAM_DIAGNOSES).fillna("")
     return _labelled("ham10000", with_standard(rows, standard), label, rows["image_id"], account)
 
@@ -169,7 +174,7 @@ def _isic_2020(raw: Path, metadata: Path, account: Account) -> pd.DataFrame:
     standard = {
         "image_path": [images.get(f"{one}.jpg", f"{folder}/train/{one}.jpg") for one in rows[name]],
         "image_key": [copies.get(one, one) for one in rows[name]],
-        "domain": [_institution(one) for one in rows["attribution"]] if "attribution" in rows else "isic_2020",
+        "domain": [_institution(one) for one in rows["attribution"]] if "attribution" in rows else "",
         "subclass": "" if diagnosis is None else rows[diagnosis],
         "patient_id": _prefixed("isic_2020", rows["patient_id"]),
         "source": "isic_2020",
@@ -207,7 +212,7 @@ def _listed_copies(folder: Path) -> dict[str, str]:
 
 def _institution(attribution: str) -> str:
     text = attribution.lower()
-    return next((domain for part, domain in INSTITUTIONS.items() if part in text), attribution or "isic_2020")
+    return next((domain for part, domain in INSTITUTIONS.items() if part in text), attribution)
 
 
 def _ph2(raw: Path, metadata: Path, account: Account) -> pd.DataFrame:

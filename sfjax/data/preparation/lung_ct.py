@@ -23,9 +23,12 @@ from sfjax.data.preparation.base import Account, HoldOut, Needed, Preparation, P
 from sfjax.data.preparation.ct_series import Series, find_series
 from sfjax.data.preparation.lidc_annotations import HIGHEST_RATING, Annotation, Reading, read_annotations
 from sfjax.data.preparation.nodules import NUM_SLICES, OFFSETS, PLANES, Marked, NotCut, cut, marked, match
+from sfjax.data.preparation.originals import any_of
 from sfjax.files import write_whole
 
 SOURCE = "lidc_idri"
+ROOTS = ("lidc_idri", "LIDC-IDRI", "manifest-*/LIDC-IDRI")
+"""Where the scans may lie: the archive's own program unpacks into the last one."""
 ASIDE = "lidc_idri, beside nodules"
 """What the account calls files, series and marks that are no nodule."""
 
@@ -85,8 +88,9 @@ def tables(raw: Path, account: Account, progress: Progress) -> pd.DataFrame:
         account: Counts slices of nodules in `lidc_idri` and all else in `ASIDE`.
         progress: Called while headers and annotations are read and nodules are cut.
     """
-    scans = find_series(raw / SOURCE, progress)
-    readings = _readings(raw / SOURCE, account, progress)
+    root = next(path for pattern in ROOTS for path in sorted(raw.glob(pattern)) if any(path.glob("**/*.dcm")))
+    scans = find_series(root, progress)
+    readings = _readings(root, account, progress)
     _aside(account, "file that is no whole DICOM", scans.broken)
     _aside(account, "series that is no CT", scans.others)
     _aside(account, "CT without annotations", [uid for uid in scans.series if uid not in readings])
@@ -283,11 +287,11 @@ NEEDED: Final[Mapping[str, tuple[Needed, ...]]] = MappingProxyType(
     {
         SOURCE: (
             Needed(
-                f"{SOURCE}/**/*.dcm",
+                any_of(ROOTS, "**/*.dcm"),
                 "125 GB, 1 018 CT series",
                 "Cancer Imaging Archive, LIDC-IDRI; free, CC BY 3.0",
             ),
-            Needed(f"{SOURCE}/**/*.xml", "9 MB", "the same, with the images or as LIDC-XML-only"),
+            Needed(any_of(ROOTS, "**/*.xml"), "9 MB", "the same, with the images or as LIDC-XML-only"),
         )
     }
 )
