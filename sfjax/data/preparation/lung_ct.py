@@ -24,6 +24,7 @@ from sfjax.data.preparation.ct_series import Series, find_series
 from sfjax.data.preparation.lidc_annotations import HIGHEST_RATING, Annotation, Reading, read_annotations
 from sfjax.data.preparation.nodules import NUM_SLICES, OFFSETS, PLANES, Marked, NotCut, cut, marked, match
 from sfjax.data.preparation.originals import any_of
+from sfjax.data.preparation.training_sets import STUDY_SEED
 from sfjax.files import write_whole
 
 SOURCE = "lidc_idri"
@@ -210,6 +211,7 @@ def _rows(
     standard = {
         "label": voted["malignancy"],
         "domain": series.about["manufacturer"],
+        # The median rating, of an even number the upper one of the two in the middle.
         "subclass": SUSPICION[ratings["malignancy"][len(annotations) // 2] - 1],
         "patient_id": series.patient_id,
         "source": SOURCE,
@@ -256,10 +258,9 @@ def _drawn(patients: np.ndarray, count: int) -> set[str]:
             f"The study draws {count} patients for its test, and there are {len(patients)} to draw from. "
             "Leave out --reference-splits, or prepare the whole of LIDC-IDRI."
         )
-    return set(patients[np.random.RandomState(_STUDY_SEED).choice(len(patients), count, replace=False)])
+    return set(patients[np.random.RandomState(STUDY_SEED).choice(len(patients), count, replace=False)])
 
 
-_STUDY_SEED = 2
 _TEST_PATIENTS: Final[Mapping[str, int]] = MappingProxyType(
     {"all": 90, "calcification": 48, "spiculation": 49, "texture": 49}
 )

@@ -21,12 +21,12 @@ import pandas as pd
 from sfjax.data.findings import Findings, listing
 from sfjax.data.manifest import COMPUTED_COLUMNS, STANDARD_COLUMNS, read_table
 from sfjax.data.preparation.base import Account, HoldOut, Needed, Preparation, Progress, TrainingSet
+from sfjax.data.preparation.training_sets import STUDY_SEED
 
 SOURCE = "rxrx1"
 NUM_CHANNELS = 6
 CELL_TYPES = ("HEPG2", "HUVEC", "U2OS", "RPE")
 
-STUDY_SEED = 2
 STUDY_EXPERIMENTS = 51
 STUDY_BATCH_SET_ENDS = (11, 21, 31, 41)
 """Where, in the study's order of its 51 experiments, one batch set ends and the next begins."""
