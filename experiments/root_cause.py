@@ -3,7 +3,7 @@
     python -m experiments.root_cause [--tasks dermoscopy ...] [--causes noise ...] [--corruptions brightness ...]
 
 For each dial: accuracy, AURC, failure AUROC and silent failures of every score, at the undisturbed images and on to far
-beyond what training saw; which scores see the cause, and which do not (`causes.md`). About 12 minutes on two CPU cores
+beyond what training saw; which scores see the cause, and which do not (`causes.md`). About 7 minutes on two CPU cores
 without options. A run that was stopped goes on where it was when the same command is given again; further causes and
 corruptions may be asked for later.
 """
