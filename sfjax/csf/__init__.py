@@ -13,9 +13,7 @@ from sfjax.csf import combined, distances, learned, monte_carlo, rules, shaped, 
 from sfjax.csf.base import ANY, CSF, augmented_statistics, mc_statistics
 from sfjax.csf.calibrated import isotonic, platt, temperature
 from sfjax.csf.combined import accept, average, both, product, rank_average, sirc
-from sfjax.csf.compose import Statistics, deterministic, fitted, mc_mean, of_mc_statistics
-
-_MSR = deterministic(rules.log_odds, probability=rules.softmax_maximum)
+from sfjax.csf.compose import MSR, Statistics, deterministic, fitted, mc_mean, of_mc_statistics
 
 
 def _of_passes(statistics: Statistics) -> dict[str, CSF]:
@@ -37,7 +35,7 @@ _GAMBLERS, _ENSEMBLE = frozenset({"deep_gamblers"}), frozenset({"ensemble"})
 
 CSFS: Final[Mapping[str, CSF]] = MappingProxyType(
     {
-        "msr": _MSR,
+        "msr": MSR,
         "pe": deterministic(rules.negative_log_entropy),
         "margin": deterministic(rules.margin),
         "mls": deterministic(rules.maximum_logit, needs_true_logits=True),
@@ -56,7 +54,7 @@ CSFS: Final[Mapping[str, CSF]] = MappingProxyType(
         "mcd_confidnet_waic": learned.MCD_CONFIDNET_WAIC,
         "devries": learned.learned_confidence("devries"),
         "dg_res": learned.RESERVATION,
-        "dg_msr": _MSR._replace(methods=_GAMBLERS),
+        "dg_msr": MSR._replace(methods=_GAMBLERS),
         "dg_mcd_msr": _DROPOUT["msr"]._replace(methods=_GAMBLERS),
         "dg_mcd_ee": _DROPOUT["ee"]._replace(methods=_GAMBLERS),
         **{f"ensemble_{name}": csf._replace(methods=_ENSEMBLE) for name, csf in _DROPOUT.items()},

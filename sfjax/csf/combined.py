@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from sfjax.csf import rules
 from sfjax.csf.base import ANY, CSF, features_of
 from sfjax.csf.calibrated import platt
-from sfjax.csf.compose import Rule, deterministic, predict_plain
+from sfjax.csf.compose import MSR, Rule, predict_plain
 from sfjax.csf.distances import knn, mahalanobis
 from sfjax.csf.shaped import residual
 from sfjax.csf.tuned import validation_of
@@ -35,8 +35,6 @@ FEATURE_NORM: Final = CSF(score=lambda outputs: jnp.abs(features_of(outputs)).su
 
 MOST_SEEN: Final = 10_000
 """Training images, drawn at random, from which SIRC takes a secondary score's mean and deviation."""
-
-_MSR: Final = deterministic(rules.log_odds, probability=rules.softmax_maximum)
 
 
 class Gate(NamedTuple):
@@ -239,22 +237,22 @@ def sirc_plus(
 def average_msr_mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
     """Returns `average` of msr and the calibrated Mahalanobis score; arguments as for all of `FITTED`."""
     del head
-    return average([_MSR, platt(mahalanobis(train), validation_of(validation, "average_msr_mahalanobis"))])
+    return average([MSR, platt(mahalanobis(train), validation_of(validation, "average_msr_mahalanobis"))])
 
 
 def product_msr_mahalanobis(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
     """Returns `product` of msr and the calibrated Mahalanobis score; arguments as for all of `FITTED`."""
     del head
-    return product([_MSR, platt(mahalanobis(train), validation_of(validation, "product_msr_mahalanobis"))])
+    return product([MSR, platt(mahalanobis(train), validation_of(validation, "product_msr_mahalanobis"))])
 
 
 def rank_average_msr_knn(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
     """Returns `rank_average` of msr and knn; arguments as for all of `FITTED`."""
     del head
-    return rank_average([_MSR, knn(train)], validation_of(validation, "rank_average_msr_knn"))
+    return rank_average([MSR, knn(train)], validation_of(validation, "rank_average_msr_knn"))
 
 
 def both_msr_knn(train: Outputs, *, head: Head | None = None, validation: Outputs | None = None) -> CSF:
     """Returns `both` of msr and knn; arguments as for all of `FITTED`."""
     del head
-    return both([_MSR, knn(train)], validation_of(validation, "both_msr_knn"))
+    return both([MSR, knn(train)], validation_of(validation, "both_msr_knn"))

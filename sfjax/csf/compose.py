@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from sfjax.csf.base import CSF, features_of, mc_statistics, true_logits
 from sfjax.outputs import MCStatistics, Outputs
+from sfjax.softmax import log_odds, softmax_maximum
 
 Rule = Callable[[Float[Array, " c"]], Float[Array, ""]]
 Statistics = Callable[[Outputs], MCStatistics]
@@ -66,6 +67,10 @@ def mc_mean(rule: Rule, *, probability: Rule | None = None, statistics: Statisti
         probability=None if probability is None else of_mean(probability),
         log_probabilities=None if probability is None else lambda outputs: statistics(outputs).log_mean,
     )
+
+
+MSR: Final = deterministic(log_odds, probability=softmax_maximum)
+"""The maximum softmax response as the log-odds of the top class: what other scores are built on and compared with."""
 
 
 def of_mc_statistics(

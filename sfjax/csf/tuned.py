@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from scipy.optimize import minimize_scalar
 
 from sfjax.csf.base import CSF
-from sfjax.csf.compose import deterministic, predict_plain
+from sfjax.csf.compose import MSR, deterministic, predict_plain
 from sfjax.csf.rules import gini, log_odds, softmax_maximum
 from sfjax.metrics import aurc
 from sfjax.outputs import Head, Outputs
@@ -128,7 +128,7 @@ def maxlogit_pnorm(
     """
     del train, head
     validation = validation_of(validation, "maxlogit_pnorm")
-    candidates = [deterministic(log_odds, probability=softmax_maximum)]
+    candidates = [MSR]
     norms = norms if validation.logits.shape[-1] > 2 else ()
     candidates += [deterministic(functools.partial(normalized_maximum, p=p)) for p in norms]
     failed = failures(candidates[0], validation)

@@ -1,12 +1,14 @@
 """What a run works on: a task's data set and the test sets that are made of it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from sfjax.data import (
     Dataset,
@@ -133,11 +135,15 @@ def check_tables(config: Config) -> None:
         ValueError: A training set's images are not prepared, its manifest lacks a column, or one of its sets is empty;
             or a phantom task lacks a class of a prevalence.
     """
+
+    @functools.cache  # several training sets are of one manifest, which may have a million rows
+    def read(path: Path, label: str) -> pd.DataFrame:
+        return read_manifest(path, Findings(path.name), columns={"label": label} if label != "label" else {})
+
     for name in config.training_sets:
         task, chosen = TRAINING_SETS[name]
         path = prepared_manifest(config, task)
-        columns = {"label": chosen.label} if chosen.label != "label" else {}
-        table = read_manifest(path, Findings(path.name), columns=columns)
+        table = read(path, chosen.label)
         if (table["split"] != "").any():
             raise ValueError(
                 f"{path} has splits, those of one training set. Training sets are drawn from a manifest without: "

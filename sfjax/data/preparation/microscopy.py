@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from sfjax.data.findings import Findings, listing
-from sfjax.data.manifest import COMPUTED_COLUMNS, STANDARD_COLUMNS, read_table
 from sfjax.data.preparation.base import Account, HoldOut, Needed, Preparation, Progress, TrainingSet
+from sfjax.data.preparation.originals import read_original, with_standard
 from sfjax.data.preparation.training_sets import STUDY_SEED
+from sfjax.data.selection import matches
 
 SOURCE = "rxrx1"
 NUM_CHANNELS = 6
@@ -40,12 +40,7 @@ _REQUIRED = ("site_id", "well_id", "cell_type", "experiment", "plate", "well", "
 def tables(raw: Path, account: Account, progress: Progress) -> pd.DataFrame:
     """Returns one row a site of a well, with the batch set of its experiment in `batch_set`."""
     progress(f"reading {SOURCE}", 0, 1)
-    findings = Findings("metadata.csv")
-    rows = read_table(raw / SOURCE / "metadata.csv", findings).drop(columns="row")
-    for name in _REQUIRED:
-        if name not in rows:
-            findings.fault("column missing", f"{name!r}; there are {listing(list(rows.columns), 30)}")
-    findings.raise_faults()
+    rows = read_original(raw / SOURCE / "metadata.csv", _REQUIRED)
     account.read(SOURCE, len(rows))
     # Before any row is lost: the study draws from all.
     batch_set = rows["experiment"].map(batch_sets(rows))
@@ -60,10 +55,9 @@ def tables(raw: Path, account: Account, progress: Progress) -> pd.DataFrame:
         "subclass": rows["cell_type"],
         "patient_id": rows["well_id"],
         "source": SOURCE,
+        "batch_set": batch_set,
     }
-    ours = pd.DataFrame(standard, index=rows.index).assign(batch_set=batch_set)
-    taken = {*ours.columns, *STANDARD_COLUMNS, *COMPUTED_COLUMNS}
-    table = pd.concat([ours, rows.rename(columns={name: f"original_{name}" for name in taken})], axis=1)
+    table = with_standard(rows.rename(columns={"batch_set": "original_batch_set"}), standard)
     blank = (rows[list(_REQUIRED[:-1])] == "").any(axis=1)
     unlabeled = ~table["label"].str.fullmatch(r"\d+") & ~blank
     account.lose(SOURCE, "a blank that names the image or its well", list(rows["site_id"][blank]))
@@ -101,8 +95,7 @@ def reference_splits(table: pd.DataFrame, name: str) -> pd.Series:
     chosen = PREPARATION.training_sets[name]
     held_out = np.zeros(len(table), bool)
     for hold_out in chosen.hold_out:
-        column, _, value = hold_out.where.partition("=")
-        held_out |= (table[column] == value).to_numpy()
+        held_out |= matches(table, hold_out.where)
     drawn = _draw_wells(np.random.RandomState(STUDY_SEED), table["patient_id"][~held_out])
     split = np.where(table["patient_id"].isin(drawn), "iid_test", "train")
     return pd.Series(np.where(held_out, "", split), index=table.index, dtype=object)
