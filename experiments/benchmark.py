@@ -25,14 +25,12 @@ from rich.table import Table
 
 from experiments.compilation import use_compilation_cache
 from experiments.outcome import write_outcome
+from experiments.terminal import console, exit_status, print_areas
 from sfjax import study
 from sfjax.study import PRESETS, Config
-from sfjax.study.measures import ALL_DOMAINS
 from sfjax.study.outlook import ASSUMED_RATE, outlook
-from sfjax.study.tables import SCALE, number
 from sfjax.training.checkpoints import LONGEST_WAIT, wait_for_all
 
-console = Console(stderr=True)
 interrupted = threading.Event()
 """Set by Ctrl-C, and looked at after every unit of work: what is raised within a finalizer is swallowed."""
 
@@ -63,39 +61,35 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit status."""
-    command = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        preset, chosen = parse(command)
-        if chosen.dry_run:
-            print_outlook(chosen.config)
-            return 0
-        if chosen.distributed:
-            # One process scores at the end, for hours if it must, and the others then wait for it to leave.
-            jax.distributed.initialize(
-                chosen.coordinator, chosen.num_processes, chosen.process_id, shutdown_timeout_seconds=LONGEST_WAIT
-            )
-            console.quiet = jax.process_index() != 0
-        elif (chosen.coordinator, chosen.num_processes, chosen.process_id) != (None, None, None):
-            raise ValueError("coordinator, num_processes and process_id are of several processes. Add --distributed.")
-        out = chosen.out or default_folder(preset, chosen.config)
-        called = ["python", "-m", "experiments.benchmark", *command]
-        if jax.process_index() == 0:
-            study.open_folder(out, chosen.config, command=called)
-        wait_for_all(f"{out} is open")
-        study.open_folder(out, chosen.config, command=called)  # the others find it made, of the same settings
-        use_compilation_cache()
-        with remembered_interruption():
-            run(chosen.config, out, images=chosen.report_images)
-    except (ValueError, ImportError) as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command continues from here.")
-        return 130
-    return 0
+    return exit_status(lambda: begin(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def begin(command: Sequence[str]) -> None:
+    """Does what a command line says.
+
+    Raises:
+        ValueError: It asks for what there is not.
+    """
+    preset, chosen = parse(command)
+    if chosen.dry_run:
+        return print_outlook(chosen.config)
+    if chosen.distributed:
+        # One process scores at the end, for hours if it must, and the others then wait for it to leave.
+        jax.distributed.initialize(
+            chosen.coordinator, chosen.num_processes, chosen.process_id, shutdown_timeout_seconds=LONGEST_WAIT
+        )
+        console.quiet = jax.process_index() != 0
+    elif (chosen.coordinator, chosen.num_processes, chosen.process_id) != (None, None, None):
+        raise ValueError("coordinator, num_processes and process_id are of several processes. Add --distributed.")
+    out = chosen.out or default_folder(preset, chosen.config)
+    called = ["python", "-m", "experiments.benchmark", *command]
+    if jax.process_index() == 0:
+        study.open_folder(out, chosen.config, command=called)
+    wait_for_all(f"{out} is open")
+    study.open_folder(out, chosen.config, command=called)  # the others find it made, of the same settings
+    use_compilation_cache()
+    with remembered_interruption():
+        run(chosen.config, out, images=chosen.report_images)
 
 
 @contextlib.contextmanager
@@ -208,30 +202,7 @@ def run(config: Config, out: Path, *, images: bool) -> None:
 
 def print_summary(config: Config, tasks: Sequence[study.Task], out: Path) -> None:
     """Prints the areas under the risk-coverage curves, and where everything is."""
-    summary = study.collect(tasks, "summary")
-    whole = summary[(summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)]
-    csfs = study.entries_of(config)
-    terminal = Console(width=None if sys.stdout.isatty() else 160)
-    for task, of_task in whole.groupby("task", sort=False):
-        sets = list(dict.fromkeys(of_task["test_set"]))
-        cells = {(row["metric"], row["csf"], row["test_set"]): row for row in of_task.to_dict("records")}
-        title = f"{task}: AURC x 1000 (lower is better; mean over seeds; best in bold, = tied with it)"
-        table = Table(title=escape(title), title_justify="left")
-        for heading in ("", *sets):
-            table.add_column(escape(heading), justify="right" if heading else "left")
-        for metric, name in (("accuracy", "accuracy"), ("silent_failure_rate", "silent failures")):
-            first = next((csf for csf in csfs if (metric, csf, sets[0]) in cells), None)
-            if first is not None:
-                shares = (number(100 * float(cells[metric, first, one]["value"])) for one in sets)
-                table.add_row(f"{name} of {first}, %", *shares)
-        table.add_section()
-        for csf in csfs:
-            areas = [cells["aurc", csf, one] for one in sets]
-            texts = [(number(SCALE["aurc"] * area["value"]), area["best"], area["tied"]) for area in areas]
-            table.add_row(
-                csf, *(f"[bold]{text}[/]" if best else f"{text} =" if tied else text for text, best, tied in texts)
-            )
-        terminal.print(table)
+    print_areas(study.collect(tasks, "summary"), study.entries_of(config))
     print(f"Results: {out / 'results.csv'}\nTables:  {out / 'tables'}\nReport:  {out / 'report.html'}")
 
 

@@ -1,20 +1,21 @@
 """What a finished run leaves for people: results, tables, figures and the report."""
 
-import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import jax
 import numpy as np
 import pandas as pd
 
-from sfjax import keys, report, study, views
+from sfjax import report, study, views
 from sfjax.study import Config, Task, TestSet, overviews, storage, tables
 from sfjax.study.measures import RANKED
 from sfjax.study.rankings import Rankings, rankings
 from sfjax.study.tasks import displayable
+
+TITLE: Final = "Silent failures: where, how confident, and why"
+"""Of a report."""
 
 
 def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: bool) -> Iterator[str]:
@@ -39,21 +40,58 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         storage.write_text(out / "tables" / name, text)
     for name, chart in rank_figures(ranks):
         save_figure(out / "figures" / f"ranks_{name}", chart)
-    pages = []
     for task in tasks:
         yield f"{task.name}: embedding and figures"
-        promises = overviews.promise_cells(found["guarantees"], task.name)
-        pages.append(task_report(config, task, images=images)._replace(promises=promises))
-        chart = views.risk_coverage(pages[-1].curves, title=f"{task.name}: selective risk against coverage")
+        # The curves are kept, and the report below reads them again.
+        curves = task_report(config, task, images=False).curves
+        chart = views.risk_coverage(curves, title=f"{task.name}: selective risk against coverage")
         save_figure(out / "figures" / f"risk_coverage_{task.name}", chart)
+    yield "report"
+    write_run_report(config, tasks, out / "report.html", images=images)
+
+
+def write_run_report(
+    config: Config,
+    tasks: Sequence[Task],
+    path: Path,
+    *,
+    images: bool,
+    show: Sequence[str] = (),
+    size: int | None = None,
+    csfs: Sequence[str] = (),
+    max_megabytes: float = 25,
+) -> None:
+    """Writes the report of a run, the same file whenever it is asked for.
+
+    Args:
+        config: The run.
+        tasks: Those that are shown, all scored.
+        path: Of the report.
+        images: Put thumbnails into it.
+        show: Columns of the images' tables that are shown with each image.
+        size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
+        csfs: Scores that are shown, of those of the run; none is all.
+        max_megabytes: How large the file may become.
+    """
+    summary = study.collect(tasks, "summary")
+    guarantees = study.collect(tasks, "guarantees")
+    if csfs:
+        entries = study.entries_of(config)
+        if unknown := [csf for csf in csfs if csf not in entries]:
+            raise ValueError(f"The run has the scores {', '.join(entries)}, and not {', '.join(unknown)}.")
+        summary, guarantees = (table[table["csf"].isin(csfs)] for table in (summary, guarantees))
+    pages = [
+        task_report(config, task, images=images, show=show, size=size, csfs=csfs)._replace(
+            promises=overviews.promise_cells(guarantees, task.name)
+        )
+        for task in tasks
+    ]
     networks = ", ".join(dict.fromkeys(task.settings.network for task in tasks))
     subtitle = (
         f"{networks}; trained by {', '.join(config.methods)}; {len(config.seeds)} seeds, {config.num_samples} Monte "
         f"Carlo passes; the views show seed {config.seeds[0]}, embedded by the features of {config.methods[0]}"
     )
-    report.write_report(
-        out / "report.html", pages, summary, title="Silent failures: where, how confident, and why", subtitle=subtitle
-    )
+    report.write_report(path, pages, summary, title=TITLE, subtitle=subtitle, max_megabytes=max_megabytes)
 
 
 def texts(
@@ -106,50 +144,44 @@ def save_figure(stem: Path, chart: Any) -> None:
         storage.write(stem.with_name(f"{stem.name}.{suffix}"), lambda file: views.save(chart, file))
 
 
-def task_report(config: Config, task: Task, *, images: bool) -> report.TaskReport:
+def task_report(
+    config: Config,
+    task: Task,
+    *,
+    images: bool,
+    show: Sequence[str] = (),
+    size: int | None = None,
+    csfs: Sequence[str] = (),
+) -> report.TaskReport:
     """Returns what the report shows of a task, from the files of its first network; what is computed is kept.
 
     Args:
         config: The run.
         task: Scored.
         images: Whether there are to be thumbnails.
+        show: Columns of the images' table that are shown with each image.
+        size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
+        csfs: Scores that are shown, of those of the run; none is all.
     """
     seed = config.seeds[0]
-    uncorrupted = [one for one in task.test_sets if one.kind != "corruption"]
     middle = config.levels[len(config.levels) // 2] if config.levels else 0
-    drawn = uncorrupted + [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
-    scorers = functools.cache(lambda: study.scorers_of(config, task, seed))  # not where all is there already
-    said = {one.name: task.said(config, seed, one.name) for one in drawn}
-    about = {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn}
-
-    def points() -> pd.DataFrame:
-        made = report.points_table(
-            {one.name: said[one.name] for one in uncorrupted},
-            {one.name: about[one.name] for one in uncorrupted},
-            task.dataset.classes,
-            scorers(),
-            size=config.embedded_images,
-            seed=config.data_seed,
-            num_jobs=os.cpu_count() or 1,
-        )
-        made.table.attrs["note"] = made.note  # Parquet keeps these with the table
-        made.table.attrs["probabilities"] = [csf for csf in scorers().csfs if scorers().has_probability(csf)]
-        return made.table
-
-    def curves() -> pd.DataFrame:
-        key = keys.stream(jax.random.key(config.data_seed), "bands")
-        return report.curves_table(said, about, scorers(), key=key)
-
-    table = kept(task.folder / "points.parquet", points)
-    return report.TaskReport(
-        name=task.name,
-        classes=task.dataset.classes,
-        points=table,
-        thumbnails=thumbnails(task, uncorrupted, table) if images else None,
-        curves=kept(task.folder / "curves.parquet", curves),
-        probabilities=frozenset(table.attrs["probabilities"]),
-        notes=(table.attrs["note"], *task.dataset.notes),
+    drawn = [one for one in task.test_sets if one.kind != "corruption"]
+    drawn += [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
+    made = report.describe(
+        task.name,
+        task.dataset.classes,
+        {one.name: task.said(config, seed, one.name) for one in drawn},
+        {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn},
+        lambda: study.scorers_of(config, task, seed),
+        size=config.embedded_images if size is None else size,
+        seed=config.data_seed,
+        num_jobs=os.cpu_count() or 1,
+        show=show,
+        thumbnails=(lambda points: thumbnails(task, drawn, points)) if images else None,
+        notes=task.dataset.notes,
+        keep=lambda name, make: kept(task.folder / f"{name}.parquet", make) if size is None else make(),
     )
+    return made if not csfs else report.only_csfs(made, csfs)
 
 
 def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -17,17 +17,16 @@ from typing import Annotated
 
 import pandas as pd
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.terminal import console, exit_status
 from sfjax.data.preparation import PREPARATIONS, Preparation, Prepared, located, prepare
 from sfjax.data.preparation.finish import absent_sources
 from sfjax.data.preparation.originals import describe
 from sfjax.data.preparation.training_sets import only, overview, set_names, training_set, with_reference_splits
 from sfjax.files import write_whole
 
-console = Console(stderr=True)
 SUFFIXES = (".csv", ".parquet")
 
 
@@ -65,27 +64,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not command or command in (["-h"], ["--help"]):
         print(f"{__doc__}{listing_of(PREPARATIONS)}\nOptions of a task: python -m experiments.prepare TASK --help")
         return 0
-    try:
-        if not command[0].startswith("-") and command[0] not in PREPARATIONS:
-            raise ValueError(f"A task must be one of {', '.join(PREPARATIONS)}; got {command[0]!r}.")
-        chosen = tyro.cli(
-            Arguments,
-            prog="python -m experiments.prepare",
-            description=f"{__doc__}{listing_of([name for name in PREPARATIONS if name in command])}",
-            args=command,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-        run(PREPARATIONS[chosen.task], chosen)
-    except (ValueError, ImportError) as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command continues from here.")
-        return 130
-    return 0
+    return exit_status(lambda: begin(command))
+
+
+def begin(command: Sequence[str]) -> None:
+    """Does what a command line says.
+
+    Raises:
+        ValueError: It asks for what there is not.
+    """
+    if not command[0].startswith("-") and command[0] not in PREPARATIONS:
+        raise ValueError(f"A task must be one of {', '.join(PREPARATIONS)}; got {command[0]!r}.")
+    chosen = tyro.cli(
+        Arguments,
+        prog="python -m experiments.prepare",
+        description=f"{__doc__}{listing_of([name for name in PREPARATIONS if name in command])}",
+        args=command,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    run(PREPARATIONS[chosen.task], chosen)
 
 
 def listing_of(tasks: Iterable[str]) -> str:

@@ -18,13 +18,13 @@ from typing import Annotated, Any, Final
 
 import pandas as pd
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from experiments.benchmark import interrupted, remembered_interruption
 from experiments.compilation import use_compilation_cache
 from experiments.outcome import save_figure
+from experiments.terminal import console, exit_status
 from sfjax import study, views
 from sfjax.phantoms import CAUSES
 from sfjax.study import PRESETS, Config, storage
@@ -32,7 +32,6 @@ from sfjax.study.evidence import FEW_FAILURES
 from sfjax.study.responses import MARGIN, METRICS, check_dials, dials_of, responses_path, run_dials, sights
 from sfjax.study.tables import markdown, number
 
-console = Console(stderr=True)
 QUICK: Final = PRESETS["quick"].config
 
 
@@ -95,25 +94,22 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the experiments; returns the exit status."""
-    command = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_status(lambda: begin(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def begin(command: Sequence[str]) -> None:
+    """Does what a command line says.
+
+    Raises:
+        ValueError: It asks for what there is not.
+    """
     chosen = tyro.cli(Arguments, prog="python -m experiments.root_cause", description=__doc__, args=command)
-    try:
-        check_dials(chosen.tasks, causes=chosen.causes, corruptions=chosen.corruptions, steps=chosen.steps)
-        config = chosen.config()
-        study.open_folder(chosen.out, config, command=["python", "-m", "experiments.root_cause", *command])
-        use_compilation_cache()
-        with remembered_interruption():
-            run(chosen, config)
-    except ValueError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command continues from here.")
-        return 130
-    return 0
+    check_dials(chosen.tasks, causes=chosen.causes, corruptions=chosen.corruptions, steps=chosen.steps)
+    config = chosen.config()
+    study.open_folder(chosen.out, config, command=["python", "-m", "experiments.root_cause", *command])
+    use_compilation_cache()
+    with remembered_interruption():
+        run(chosen, config)
 
 
 def run(chosen: Arguments, config: Config) -> None:

@@ -12,6 +12,7 @@
 import math
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,9 +76,17 @@ def normalized(image_path: str) -> str:
 
 def within(folder: Path, image_path: str) -> str:
     """Returns the image's path with each of its files below `folder`, except those that are absolute already."""
-    return ";".join(
-        str(folder / file) + rest if file else rest for file, rest in map(_file_and_rest, image_path.split(";"))
-    )
+    return with_files(image_path, lambda file: str(folder / file))
+
+
+def with_files(image_path: str, place: Callable[[str], str]) -> str:
+    """Returns the image's path with each of its files where `place` puts it.
+
+    Example:
+        >>> with_files("a.npz::train::7", lambda file: f"data/{file}")
+        'data/a.npz::train::7'
+    """
+    return ";".join(place(file) + rest if file else rest for file, rest in map(_file_and_rest, image_path.split(";")))
 
 
 def _file_and_rest(part: str) -> tuple[str, str]:

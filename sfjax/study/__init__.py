@@ -1,6 +1,7 @@
 """The benchmark: its configuration, its units of work and its tables."""
 
 from sfjax.study.config import Config, ManifestConfig, check, entries_of
+from sfjax.study.config import from_json as config_from_json
 from sfjax.study.evidence import baseline
 from sfjax.study.networks import Task
 from sfjax.study.presets import PRESETS, Preset
@@ -22,6 +23,7 @@ __all__ = [
     "check",
     "collect",
     "collect_resamples",
+    "config_from_json",
     "entries_of",
     "load_tasks",
     "num_resamples",
