@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -44,20 +46,19 @@ def read_fd_shifts(path: Path, *, data: Path | None = None) -> Experiment:
     rows = _rows(results, stored.place, settings, faults)
     tables, labels = _tables(results, rows, stored.labels, settings, faults, notes)
     method = METHODS.get(settings.confidence, "cross_entropy")
+    try:
+        outputs = stored.outputs(labels)
+    except ValueError as error:
+        faults.say(results / raw_name(results), str(error))
+    faults.raise_any()
     said, whole, tested = {}, {}, []
     for name, study_set, some in _divided(rows, settings, notes):
-        known = labels[study_set.name][np.searchsorted(rows[study_set.name], some)]
-        if study_set.study == "new_class_study":
-            known = np.full(len(some), -1, np.int64)
-        try:
-            said[name] = {method: stored.outputs(some, known)}
-        except ValueError as error:
-            faults.say(results / raw_name(results), f"{name}: {error}")
+        # On the host: each set has a shape of its own, and nothing is compiled for it.
+        said[name] = {method: jax.tree.map(lambda field, some=some: jnp.asarray(np.asarray(field)[some]), outputs)}
         if (table := tables.get(study_set.name)) is not None:
             whole[name] = table.iloc[np.searchsorted(rows[study_set.name], some)].reset_index(drop=True)
         if name != "val":
             tested.append(_test_set(name, study_set))
-    faults.raise_any()
     classes = stored.scores.shape[1]
     train, heads = read_train(results, stored, method, faults, notes)
     faults.raise_any()
@@ -92,25 +93,30 @@ def _tables(
     settings: Settings,
     faults: Faults,
     notes: list[str],
-) -> tuple[dict[str, pd.DataFrame], dict[str, np.ndarray]]:
-    """Returns by set what its table says of its images, and the labels."""
-    tables, exact = {}, {}
-    inexact = labels.dtype == np.float16 and labels.max(initial=0) >= HALF_EXACT
+) -> tuple[dict[str, pd.DataFrame], np.ndarray]:
+    """Returns by set what its table says of its images, and the labels of all rows; -1 for unknown classes."""
+    tables, exact = {}, labels.astype(np.int64)
+    inexact = bool(labels.dtype == np.float16 and labels.max(initial=0) >= HALF_EXACT)
     for number, one in enumerate(settings.sets):
-        own, file = labels[rows[one.name]].astype(np.int64), results / f"attributions{number}.csv"
-        exact[one.name] = own
-        table = faults.table(file) if file.exists() else None
-        if table is None or not len(table):
-            if inexact:
-                faults.add(file, "the labels, which half precision does not hold above 2048", "no file",
-                           "Store the outputs in 32 bit (test.output_precision).")  # fmt: skip
-            continue
-        cut, target = _aligned(table, own, file, inexact, faults, notes)
-        if cut is not None:
-            renamed = {"filepath": "image_path", "attribution": "domain"}
-            kept = [column for column in cut if column not in ("row", "target", *renamed.values())]
-            tables[one.name] = cut[kept].rename(columns=renamed)
-            exact[one.name] = own if target is None else target
+        some, file = rows[one.name], results / f"attributions{number}.csv"
+        table = faults.table(file) if file.exists() else pd.DataFrame()
+        if len(table):
+            cut, target = _aligned(table, exact[some], file, inexact, faults, notes)
+            if cut is not None:
+                renamed = {"filepath": "image_path", "attribution": "domain"}
+                kept = [column for column in cut if column not in ("row", "target", *renamed.values())]
+                tables[one.name] = cut[kept].rename(columns=renamed)
+            if target is not None:
+                exact[some] = target
+        elif inexact:
+            faults.add(
+                file,
+                f"the labels, which half precision does not hold from {HALF_EXACT} on",
+                "no file",
+                "Store the outputs in 32 bit (test.output_precision).",
+            )
+        if one.study == "new_class_study":
+            exact[some] = -1
     return tables, exact
 
 

@@ -31,10 +31,9 @@ class Arrays(NamedTuple):
     place: np.ndarray
     fields: dict[str, np.ndarray]
 
-    def outputs(self, rows: np.ndarray, labels: np.ndarray) -> Outputs:
-        """Returns what the network says of some images."""
-        some = {name: array[rows] for name, array in self.fields.items()}
-        return Outputs.from_numpy(self.scores[rows], labels, logits_are=self.kind, **some)
+    def outputs(self, labels: np.ndarray) -> Outputs:
+        """Returns what the network says of all images, whose labels are these."""
+        return Outputs.from_numpy(self.scores, labels, logits_are=self.kind, **self.fields)
 
 
 def raw_name(results: Path) -> str:
