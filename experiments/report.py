@@ -50,6 +50,9 @@ class Arguments:
     per_pair: Annotated[
         bool, tyro.conf.arg(help="A latent space for each shifted set with the i.i.d. one, instead of one for all.")
     ] = False
+    metrics: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="Where tables are computed: besides accuracy and AURC; none is all.")
+    ] = ()
     resamples: Annotated[int, tyro.conf.arg(help="Of the bootstrap, where tables are computed.")] = 1000
     seed: Annotated[int, tyro.conf.arg(help="Of sample, embedding and resamples, where tables are computed.")] = 0
     max_megabytes: Annotated[float, tyro.conf.arg(help="A larger report loses images, and says so.")] = 25
@@ -159,6 +162,7 @@ def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> No
         resamples=chosen.resamples,
         size=chosen.size or 2000,
         seed=chosen.seed,
+        metrics=chosen.metrics,
         num_jobs=os.cpu_count() or 1,
         images=chosen.images,
         show=("file_name",) if chosen.file_names else (),

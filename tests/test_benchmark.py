@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from experiments import benchmark
-from sfjax import outputs, phantoms
+from experiments import benchmark, report
+from sfjax import interop, outputs, phantoms
 from sfjax.study import PRESETS
 from sfjax.study.config import settings_of
 from sfjax.training import PUBLISHED
@@ -155,6 +155,29 @@ def test_what_is_done_is_not_done_again(undisturbed):
 def test_another_configuration_is_refused_with_the_difference(undisturbed, capsys):
     assert benchmark.main(["tiny", "--out", str(undisturbed), "--epochs", "3"]) == 2
     assert "recipe.epochs: 2 -> 3" in capsys.readouterr().err
+
+
+def test_the_report_can_be_made_again_and_is_the_same(undisturbed, tmp_path, capsys):
+    again = tmp_path / "again.html"
+    assert report.main([str(undisturbed), "--out", str(again)]) == 0
+    assert again.read_bytes() == (undisturbed / "report.html").read_bytes()
+    assert report.main([str(undisturbed), "--task", "lung_ct", "--out", str(again)]) == 2
+    assert "has the tasks dermoscopy; got lung_ct" in capsys.readouterr().err
+
+
+def test_a_run_is_an_experiment_too(undisturbed):
+    found = interop.read(undisturbed)
+    results = pd.read_csv(undisturbed / "results.csv").query(
+        "domain == 'all' and metric == 'accuracy' and csf == 'msr'"
+    )
+    assert {one.name for one in found.test_sets} == set(results["test_set"])
+    for row in results.itertuples():
+        said = found.outputs[row.test_set]["cross_entropy"]
+        assert float((said.logits.argmax(1) == said.labels).mean()) == pytest.approx(row.value, abs=1e-6)
+    table = found.tables["iid_test"]
+    assert table["label"].tolist() == [
+        found.classes[label] for label in found.outputs["iid_test"]["cross_entropy"].labels
+    ]
 
 
 def test_without_a_preset_it_is_quick():

@@ -1,0 +1,156 @@
+"""Arrays by name in a folder, and in memory: layouts that are read, and what is wrong with others."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sfjax.interop import from_arrays, read, recognize
+from sfjax.outputs import Outputs
+from sfjax.report.build import crossed_tile, thumbnails_of
+
+SETS = {"iid_test": ("iid", 6), "blurred": ("corruption", 6), "val": ("", 4)}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A manifest, three sets of outputs, and images."""
+    rng, rows = np.random.default_rng(0), []
+    for name, (kind, n) in SETS.items():
+        labels = np.arange(n) % 2
+        np.savez(
+            tmp_path / f"{name}.npz", logits=rng.normal(size=(n, 2)), labels=labels, features=rng.normal(size=(n, 3))
+        )
+        for i in range(n):
+            rows.append({"test_set": name, "kind": kind, "label": ("benign", "malignant")[labels[i]],
+                         "image_path": f"images/{name}_{i}.png", "scanner": "A"})  # fmt: skip
+    (tmp_path / "images").mkdir()
+    for row in rows[:-1]:
+        Image.new("RGB", (8, 8), (10, 200, 30)).save(tmp_path / row["image_path"])
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    return tmp_path
+
+
+def logits_of(experiment, name: str) -> np.ndarray:
+    return np.asarray(experiment.outputs[name]["cross_entropy"].logits)
+
+
+def test_a_manifest_with_arrays(folder):
+    assert recognize(folder) == "arrays"
+    found = read(folder)
+    assert found.classes == ("benign", "malignant")
+    assert [(one.name, one.kind, one.level) for one in found.test_sets] == [("iid_test", "iid", 0),
+                                                                            ("blurred", "corruption", 1)]  # fmt: skip
+    with np.load(folder / "blurred.npz") as stored:
+        np.testing.assert_allclose(logits_of(found, "blurred"), stored["logits"], rtol=1e-6)
+    assert found.tables["iid_test"]["scanner"].tolist() == ["A"] * 6
+    assert any("1 of 16 images are not shown, because they are not there" in note for note in found.notes)
+
+
+def test_rows_may_say_which_output_is_theirs(folder):
+    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+    table["row"] = table.groupby("test_set").cumcount()
+    table.sample(frac=1, random_state=0).to_csv(folder / "manifest.csv", index=False)
+    assert read(folder).tables["blurred"]["file_name"].tolist() == [f"images/blurred_{i}.png" for i in range(6)]
+    table.assign(row=0).to_csv(folder / "manifest.csv", index=False)
+    with pytest.raises(ValueError, match="row of iid_test from 0 to 5, each once"):
+        read(folder)
+
+
+def test_columns_of_parquet_are_arrays(folder):
+    with np.load(folder / "val.npz") as stored:
+        arrays = dict(stored)
+    passes = np.random.default_rng(1).normal(size=(4, 3, 2))
+    columns = {f"logits_{i}": arrays["logits"][:, i] for i in range(2)}
+    columns |= {f"mc_logits_{t}_{i}": passes[:, t, i] for t in range(3) for i in range(2)}
+    columns |= {f"features_{i}": arrays["features"][:, i] for i in range(3)} | {"labels": arrays["labels"]}
+    expected = logits_of(read(folder), "val")
+    (folder / "val.npz").unlink()
+    pd.DataFrame(columns).to_parquet(folder / "val.parquet")
+    said = read(folder).outputs["val"]["cross_entropy"]
+    np.testing.assert_allclose(said.logits, expected, rtol=1e-6)
+    np.testing.assert_allclose(said.mc_logits, passes, rtol=1e-6)
+
+
+def test_classes_may_have_a_file_and_labels_be_names(folder):
+    for name in SETS:
+        with np.load(folder / f"{name}.npz") as stored:
+            np.savez(
+                folder / f"{name}.npz",
+                probabilities=np.exp(stored["logits"]) / np.exp(stored["logits"]).sum(1, keepdims=True),
+            )
+    with pytest.raises(ValueError, match=r"expected the array labels, or classes\.csv"):
+        read(folder)
+    pd.DataFrame({"class": ["malignant", "benign"]}).to_csv(folder / "classes.csv", index=False)
+    found = read(folder)
+    said = found.outputs["val"]["cross_entropy"]
+    assert np.asarray(said.labels).tolist() == [1, 0, 1, 0] and said.logits_are == "log_probabilities"
+    assert found.tables["val"]["label"].tolist() == ["benign", "malignant"] * 2
+
+
+def test_all_faults_of_a_folder_at_once(folder):
+    np.savez(folder / "iid_test.npz", logits=np.zeros((5, 2)), labels=np.zeros(5, int))
+    np.savez(folder / "blurred.npz", logits=np.zeros((6, 2)), probabilities=np.full((6, 2), 0.5))
+    np.savez(folder / "val.npz", logits=np.full((4, 2), np.nan), labels=np.zeros(4, int))
+    table = pd.read_csv(folder / "manifest.csv", dtype=str).drop(columns="label")
+    table.to_csv(folder / "manifest.csv", index=False)
+    with pytest.raises(ValueError) as raised:
+        read(folder)
+    for words in (
+        "3 faults",
+        "iid_test.npz: expected 6 rows, as manifest.csv has of iid_test, found 5",
+        "blurred.npz: expected one of logits, probabilities, log_probabilities, found logits and probabilities",
+        "val.npz: logits must be finite",
+    ):
+        assert words in str(raised.value)
+    (folder / "val.npz").unlink()
+    np.savez(folder / "later.npz", logits=np.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"(?s)val\.npz: expected the outputs of the 4 images.*test_set later"):
+        read(folder)
+
+
+def test_nothing_is_unpickled(folder):
+    np.savez(folder / "val.npz", logits=np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"val\.npz: expected an \.npz of plain arrays"):
+        read(folder)
+
+
+def test_folders_of_no_known_kind(tmp_path):
+    with pytest.raises(ValueError, match="is no folder"):
+        recognize(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(ValueError, match=r"it holds notes\.txt"):
+        recognize(tmp_path)
+    with pytest.raises(ValueError, match="is no folder, and images"):
+        read(tmp_path, data=tmp_path / "nowhere")
+
+
+def test_thumbnails_are_the_images_and_a_crossed_tile_where_there_is_none(folder):
+    (folder / "images" / "iid_test_2.png").write_bytes(b"no image")
+    found = read(folder)
+    points = pd.DataFrame({"id": [7, 8, 9], "test_set": ["iid_test", "iid_test", "val"], "row": [0, 2, 3]})
+    draw = thumbnails_of(found, points)
+    assert draw is not None
+    shown = draw(np.array([9, 7, 8]))
+    assert (shown[1] == [10, 200, 30]).all()
+    assert (shown[[0, 2]] == crossed_tile(96)).all()
+    gone = found._replace(tables={name: table.assign(image_path="") for name, table in found.tables.items()})
+    assert thumbnails_of(gone, points) is None
+
+
+def test_arrays_in_memory_must_go_together():
+    said = Outputs.from_numpy(np.array([[2.0, -1.0], [0.0, 1.5]]), [0, 1])
+    with pytest.raises(ValueError, match="Nothing is tested: the sets are val"):
+        from_arrays({"val": said})
+    with pytest.raises(ValueError, match="3 classes with 3 names, and the logits have 2"):
+        from_arrays({"iid_test": said}, classes=["a", "b", "c"])
+    with pytest.raises(ValueError, match="tables of sets without outputs: blurred"):
+        from_arrays({"iid_test": said}, {"blurred": pd.DataFrame()})
+    with pytest.raises(ValueError, match="label 'b' in row 0 of the table, and class 'a' in the outputs"):
+        from_arrays({"iid_test": said}, {"iid_test": pd.DataFrame({"label": ["b", "a"]})}, classes=["a", "b"])
+    with pytest.raises(ValueError, match="1 rows of its table, 2 outputs"):
+        from_arrays({"iid_test": said}, {"iid_test": pd.DataFrame({"label": ["a"]})}, classes=["a", "b"])
+    with pytest.raises(ValueError, match="one kind among iid, corruption"):
+        from_arrays({"iid_test": said}, {"iid_test": pd.DataFrame({"kind": ["iid", "sunny"]})})

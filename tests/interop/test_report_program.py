@@ -1,0 +1,117 @@
+"""The report program on what other programs leave: one file, the benchmark's tables, and text that stays text."""
+
+import base64
+import contextlib
+import gzip
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from foreign_files import network, write_first_generation
+from PIL import Image
+
+from experiments import report
+from sfjax.interop import read
+from sfjax.report import Scored, score
+
+HOSTILE = "<img src=x onerror=alert(1)>.png"
+STUDIES = {"iid_study": "${data.dataset}", "in_class_study": "dermoscopyallbarcelona"}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> Path:
+    """An experiment of FD-Shifts with images, one of them with a name that is code where text becomes HTML."""
+    folder = tmp_path_factory.mktemp("foreign") / "ms_dermoscopyall"
+    said = network((30, 40, 30))
+    write_first_generation(folder, said, STUDIES)
+    (folder / "data").mkdir()
+    for place in range(3):
+        rows = np.flatnonzero(said.place == place)
+        names = [HOSTILE if row == 30 else f"{row}.png" for row in rows]
+        for name in names:
+            Image.new("RGB", (8, 8), (200, 10, 10)).save(folder / "data" / name)
+        columns = {
+            "filepath": [f"data/{name}" for name in names],
+            "attribution": "<b>isic</b>",
+            "target": said.labels[rows],
+        }
+        pd.DataFrame(columns).to_csv(folder / "test_results" / f"attributions{place}.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(experiment) -> tuple[str, str]:
+    """The page that the program writes, and what it prints."""
+    options = ["--resamples", "50", "--csfs", "msr", "energy", "--file-names", "--metrics", "auroc_f"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert report.main([str(experiment), *options]) == 0
+    return (experiment / "report.html").read_text(encoding="utf-8"), printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scored(experiment) -> Scored:
+    return score(read(experiment), ["msr", "energy"], resamples=50, metrics=["auroc_f"], images=False)
+
+
+def task_of(page: str) -> dict:
+    block = re.search(r'id="task-0">([^<]*)<', page)
+    assert block is not None
+    return json.loads(gzip.decompress(base64.b64decode(block[1])))
+
+
+def test_the_report_of_another_program_is_one_file_with_images(made, experiment):
+    page, printed = made
+    task = task_of(page)
+    assert task["csfs"] == ["msr", "energy"] and [one["test_set"] for one in task["sets"]] == ["iid_test", "barcelona"]
+    assert page.count('":"UklGR') == 70  # the beginning of every WebP, each image once
+    assert {path.name for path in experiment.iterdir()} == {"hydra", "test_results", "data", "report.html"}
+    # The table of areas is on standard output, as the benchmark prints it.
+    assert "AURC x 1000" in printed and "barcelona" in printed and "report.html" in printed
+
+
+def test_a_file_name_stays_text(made):
+    page, _ = made
+    assert HOSTILE not in page and "<img src=x" not in page and "<b>isic" not in page
+    assert f"data/{HOSTILE}" in task_of(page)["points"]["file_name"]
+
+
+def test_names_and_images_are_there_only_when_asked_for(scored):
+    points = scored.report.points
+    assert "file_name" not in points and "image_path" not in points and scored.report.thumbnails is None
+    assert not any("png" in str(value) for value in points.to_numpy().ravel())
+
+
+def test_the_areas_are_those_of_the_outputs(experiment, scored):
+    """Against the selective risks of NumPy, tie by tie: there are none here."""
+    said = read(experiment).outputs["barcelona"]["cross_entropy"]
+    logits = np.asarray(said.logits, np.float64)
+    failure = logits.argmax(1) != np.asarray(said.labels)
+    order = np.argsort(-np.log(np.exp(logits).sum(1)))
+    risks = np.cumsum(failure[order]) / np.arange(1, len(order) + 1)
+    expected = (np.r_[risks[0], risks[:-1]] + risks).sum() / 2 / len(order)
+    row = scored.summary.query("test_set == 'barcelona' and csf == 'energy' and metric == 'aurc' and domain == 'all'")
+    assert row["value"].item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--csfs", "mcd_msr"], "mcd_msr: This scoring function needs Monte Carlo dropout passes"),
+        (["--task", "skin"], "only runs of the benchmark have tasks"),
+        (["--out", "nowhere/report.html"], "--out is nowhere/report.html"),
+        (["--size", "1"], "size must be at least 4"),
+        (["--data", "nowhere"], "nowhere is no folder"),
+    ],
+)
+def test_errors_of_the_program_are_sentences(experiment, options, words, capsys):
+    assert report.main([str(experiment), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_is_no_experiment_is_refused(tmp_path, capsys):
+    assert report.main([str(tmp_path)]) == 2
+    assert "is nothing that can be read" in capsys.readouterr().err
