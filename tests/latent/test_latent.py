@@ -25,20 +25,20 @@ def test_same_seed_same_bits_for_any_number_of_jobs(rng):
     features = blobs(rng, 60)
     one, two = (embed(features, seed=3, num_jobs=jobs) for jobs in (1, 2))
     assert np.array_equal(one.coordinates, two.coordinates)
-    assert one.trustworthiness == two.trustworthiness
+    assert one.quality == two.quality
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_neighbors_stay_neighbors(rng, dimensions):
     embedding = embed(blobs(rng, 150), seed=0, dimensions=dimensions)
     assert embedding.coordinates.shape == (150, dimensions)
-    assert embedding.trustworthiness > 0.9
+    assert embedding.quality.trustworthiness > 0.9
 
 
 def test_scikit_learn_embeds_too(rng):
     embedding = embed(blobs(rng, 40), seed=0, method="sklearn")
     assert embedding.method == "sklearn"
-    assert embedding.trustworthiness > 0.8
+    assert embedding.quality.trustworthiness > 0.8
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 7, 12])
@@ -47,7 +47,7 @@ def test_few_images_are_embedded(rng, n):
     assert embedding.coordinates.shape == (n, 3)
     assert np.isfinite(embedding.coordinates).all()
     assert embedding.method == ("pca" if n < 5 else "opentsne")
-    assert np.isnan(embedding.trustworthiness)
+    assert np.isnan(embedding.quality).all()
 
 
 def test_equal_features_lie_in_one_place():
