@@ -91,17 +91,17 @@ def points_table(
         ValueError: The test sets differ, are of unequal length, have no features or no uncorrupted images, or no table
             has a column to show.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     first = {name: first_network(said) for name, said in outputs.items()}
     table = _about(first, tables, shown)
-    features = _features(outputs, network)
+    features = features_of(outputs, network)
     said = together(list(outputs.values()))
     names, labels = np.asarray([str(name) for name in classes]), np.asarray(first_network(said).labels)
     sets, fitted = table["test_set"].to_numpy(), table["placed"].to_numpy() == 0
     failure = np.zeros(len(table), dtype=bool)
     of_csfs: dict[str, np.ndarray] = {}
     most_confident = np.zeros(len(table), dtype=bool)
-    for csf, verdict in _verdicts(said, scorers).items():
+    for csf, verdict in verdicts_of(said, scorers).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
         of_csfs[f"predicted_{csf}"] = names[verdict.predicted]
@@ -159,7 +159,7 @@ def pair_points(
         arguments: As of `points_table`.
         options: As of `points_table`.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     kinds = {name: str(tables[name]["kind"].iloc[0]) for name in outputs}
     source = [name for name, kind in kinds.items() if kind == SOURCE]
     return {
@@ -184,9 +184,9 @@ def cluster_images(
         tables: By test set, a row an image: kind.
         seed: As of `points_table`.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     own = [name for name in outputs if str(tables[name]["kind"].iloc[0]) != PLACED]
-    assigned = latent.feature_clusters(_features({name: outputs[name] for name in own}, "").values, seed=seed)
+    assigned = latent.feature_clusters(features_of({name: outputs[name] for name in own}).values, seed=seed)
     ends = np.cumsum([len(tables[name]) for name in own])[:-1]
     return dict(zip(own, np.split(assigned, ends), strict=True))
 
@@ -210,9 +210,9 @@ def curves_table(
         num_resamples: How many.
         num_points: Of a curve, at equal steps of coverage.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     grid = np.arange(1, num_points + 1) / num_points
-    verdicts = _verdicts(together(list(outputs.values())), scorers)
+    verdicts = verdicts_of(together(list(outputs.values())), scorers)
     start = 0
     parts = []
     for name, output in ((name, first_network(said)) for name, said in outputs.items()):
@@ -237,7 +237,7 @@ def curves_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def _check(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
+def check_outputs(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
     if not outputs or set(outputs) != set(tables):
         raise ValueError(
             f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
@@ -287,7 +287,7 @@ def _text(table: pd.DataFrame, column: str) -> pd.Series:
     )
 
 
-def _features(outputs: Mapping[str, Said], network: str) -> latent.Features:
+def features_of(outputs: Mapping[str, Said], network: str = "") -> latent.Features:
     """Returns the features of the first network of all test sets, which are of one network or refused."""
     parts, lacking = [], []
     for name, said in outputs.items():
@@ -321,7 +321,7 @@ class _Verdict(NamedTuple):
         return np.where(np.isnan(self.score), np.nan, share)
 
 
-def _verdicts(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
+def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
     said = evaluate(outputs, scorers)
     rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
     return {
