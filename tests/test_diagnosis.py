@@ -93,7 +93,7 @@ def test_neighbors_vote_without_their_own_patient(rng):
         others = np.flatnonzero(owners != owner)
         near = labels[others[np.argsort(((source[others] - point) ** 2).sum(axis=1))[:5]]]
         counts = np.bincount(near, minlength=3)
-        best = [one for one in near if counts[one] == counts.max()][0]
+        best = next(one for one in near if counts[one] == counts.max())
         expected.append(best == label)
     assert agree.tolist() == expected
 

@@ -160,7 +160,7 @@ def _fit_opentsne(
         if progress is not None:
             progress(done, EARLY_STEPS + STEPS)
 
-    start = _start(components, dimensions)
+    start: Any = _start(components, dimensions)
     fitted = openTSNE.TSNE(
         n_components=dimensions,
         initialization=start,
@@ -180,10 +180,11 @@ def _fit_opentsne(
 def _fit_sklearn(
     components: np.ndarray, dimensions: int, *, seed: int, num_jobs: int, progress: Progress | None
 ) -> np.ndarray:
+    start: Any = _start(components, dimensions).astype(np.float32)
     fitted = TSNE(
         n_components=dimensions,
         perplexity=_perplexity(len(components)),
-        init=_start(components, dimensions).astype(np.float32),
+        init=start,
         random_state=seed,
         n_jobs=num_jobs,
     ).fit_transform(components)

@@ -21,10 +21,11 @@ class Measured(NamedTuple):
 
 
 def share(hits: Bool[np.ndarray, " n"], patients: Int[np.ndarray, " n"]) -> Measured:
-    """Returns the share of images that are hit, with Clopper and Pearson's interval of as many images as they are worth.
+    """Returns the share of images that are hit, with Clopper and Pearson's interval.
 
-    With one image a patient they are worth their number. Else they are worth as many as would give the variance that
-    the patients have, at most their number; where all or none are hit, as many as there are patients.
+    The interval is of as many images as these are worth: with one image a patient their number; else as many as would
+    give the variance that the patients have, at most their number, or where all or none are hit, as many as there are
+    patients.
 
     Args:
         hits: Whether it happens on an image.

@@ -49,9 +49,11 @@ HARDLY, EXCELLENT, OUTSTANDING = 0.7, 0.8, 0.9
 """What an AUROC below, or from there on, is called (Hosmer, Lemeshow and Sturdivant, Applied Logistic Regression, 2013,
 section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination)."""
 APART, MIXED = 0.8, 0.4
-"""Of the way from always guessing the commonest class to being always right, so much makes classes lie apart, and less
-than so much mixed: by the bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost perfect,
+"""Of the way from always guessing the commonest class to being always right: above that classes lie apart, up to that
+they are mixed. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost perfect,
 up to 0.4 fair)."""
+
+NO_THRESHOLD: Final = "Not known: this score has no probability, and no validation outputs were given for a threshold."
 
 
 class _Images(NamedTuple):
@@ -128,7 +130,7 @@ def _owners(tables: Mapping[str, pd.DataFrame], source: str) -> dict[str, Int[np
     for name, table in tables.items():
         # Corrupted images are the source's, in its order.
         copies = name == source or (str(table["kind"].iloc[0]) == PLACED and len(table) == len(tables[source]))
-        own = [("row", source if copies else name, i) for i in range(len(table))]
+        own: list[object] = [("row", source if copies else name, i) for i in range(len(table))]
         for column in ("image_id", "patient_id"):
             if column in table.columns:
                 text = table[column].astype(object).fillna("").astype(str)
@@ -228,7 +230,7 @@ def _of_classes(found: Measured, labels: np.ndarray, left_out: int) -> str:
     if beyond > APART:
         return f"{said}Classes lie apart here: failures are single images, not a border.{without}"
     if beyond > MIXED:
-        return f"{said}Classes touch: failures are to be expected along the border, where confidence should be low.{without}"
+        return f"{said}Classes touch: failures are to be expected at their border, where confidence should be low.{without}"
     return f"{said}Classes are mixed: the features do not tell them apart here, whatever the confidence.{without}"
 
 
@@ -280,13 +282,9 @@ def _of_domains(found: Measured) -> str:
         return "Too few patients on one side to tell whether the domains differ."
     said = f"A classifier tells these images from i.i.d. ones with AUROC {found.value:.2f}. "
     if not found.low > 0.5:
-        return (
-            f"{said}They may be indistinguishable to the network: no score that reads these features can see the shift."
-        )
+        return f"{said}They may be indistinguishable: no score that reads these features can see the shift."
     if found.value < HARDLY:
-        return (
-            f"{said}The shift is hardly visible in the features, and scores that measure distance will miss most of it."
-        )
+        return f"{said}The shift is hardly visible in the features: scores that measure distance miss most of it."
     if found.value < OUTSTANDING:
         return f"{said}The shift is visible in the features, but many images lie among the i.i.d. ones."
     return f"{said}The images lie apart from the i.i.d. ones: a score that measures distance can see this shift."
@@ -311,10 +309,7 @@ def _confident(
                     event = failure & (part.score[i] > above[i])
                     what = f"a score above that of the least sure {1 - ACCEPTED_OF_VALIDATION:.0%} in validation"
                 else:
-                    nothing = (
-                        "Not known: this score has no probability, and there are no validation outputs for a threshold."
-                    )
-                    yield sign, name, csf, np.nan, np.nan, np.nan, nothing
+                    yield sign, name, csf, np.nan, np.nan, np.nan, NO_THRESHOLD
                     continue
                 found = by_patient.share(event, owners[name])
                 text = (
@@ -353,9 +348,7 @@ def _of_ranking(found: Measured, failure: np.ndarray, fewest: int) -> str:
         missing = "failure" if not failure.any() else "success" if failure.all() else "score for some images"
         return f"Not defined: there is no {missing}."
     said = f"A success has a higher score than a failure with chance {found.value:.2f}. "
-    few = (
-        f" It rests on fewer than {FEW_FAILURES} patients with a failure or a success." if fewest < FEW_FAILURES else ""
-    )
+    few = f" It rests on {fewest} patients with a failure, or a success." if fewest < FEW_FAILURES else ""
     if found.high < 0.5:
         return f"{said}The score is turned round: failures look surer than successes.{few}"
     if not found.low > 0.5:
