@@ -17,6 +17,7 @@ import openTSNE
 from jaxtyping import Float
 from openTSNE.affinity import PerplexityBasedNN
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from sfjax.files import write_whole
 from sfjax.latent.features import Components, Features, check_features, fit_components, join
@@ -181,13 +182,14 @@ def _fit_sklearn(
     components: np.ndarray, dimensions: int, *, seed: int, num_jobs: int, progress: Progress | None
 ) -> np.ndarray:
     start: Any = _start(components, dimensions).astype(np.float32)
-    fitted = TSNE(
-        n_components=dimensions,
-        perplexity=_perplexity(len(components)),
-        init=start,
-        random_state=seed,
-        n_jobs=num_jobs,
-    ).fit_transform(components)
+    with threadpool_limits(num_jobs):  # its own argument rules the search for neighbors alone
+        fitted = TSNE(
+            n_components=dimensions,
+            perplexity=_perplexity(len(components)),
+            init=start,
+            random_state=seed,
+            n_jobs=num_jobs,
+        ).fit_transform(components)
     if progress is not None:
         progress(1, 1)  # it says nothing before its end
     return _centered(fitted)

@@ -230,7 +230,7 @@ def _of_classes(found: Measured, labels: np.ndarray, left_out: int) -> str:
     if beyond > APART:
         return f"{said}Classes lie apart here: failures are single images, not a border.{without}"
     if beyond > MIXED:
-        return f"{said}Classes touch: failures are to be expected at their border, where confidence should be low.{without}"
+        return f"{said}Classes touch: failures are to be expected at their border, with low confidence.{without}"
     return f"{said}Classes are mixed: the features do not tell them apart here, whatever the confidence.{without}"
 
 
