@@ -20,7 +20,7 @@ SLICES: Final = (
 )
 ROW: Final = 44
 """Pixels of a row: two lines of text, or a thumbnail."""
-WORDS: Final = 290
+WORDS: Final = 340
 THUMBNAIL: Final = 36
 THUMBNAILS: Final = 4
 
@@ -112,7 +112,7 @@ def failure_slices(
         base.mark_rule(stroke=orange, strokeWidth=2.5, **mark)
         .encode(y=y, x=alt.X("low:Q", scale=rate), x2="high:Q")
         .properties(name="sf_intervals"),
-        base.mark_tick(orient="vertical", thickness=3, size=22, color=blue, **mark)
+        base.mark_tick(orient="vertical", thickness=3, opacity=1, size=22, color=blue, **mark)
         .encode(x=alt.X("rest_rate:Q", scale=rate), y=y)
         .properties(name="sf_rest"),
         base.mark_point(filled=True, size=95, opacity=1, strokeWidth=2.5, stroke=orange, shape="circle", aria=False,
