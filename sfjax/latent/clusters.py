@@ -62,7 +62,7 @@ def representatives(coordinates: Float[np.ndarray, "n d"], k: int = 9, *, seed: 
     return Clusters(rank[nearest], own.argmin(axis=0), sizes[order])
 
 
-def feature_clusters(features: Float[np.ndarray, "n d"], k: int = 12, *, seed: int) -> Int[np.ndarray, " n"]:
+def feature_clusters(features: Float[np.ndarray, "n d"], k: int = 9, *, seed: int) -> Int[np.ndarray, " n"]:
     """Returns the cluster of every image by k-means of the features' principal components, the largest being 0.
 
     Args:

@@ -8,7 +8,7 @@ significant has a chance of 5 % at most.
 
 import itertools
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,6 @@ from sfjax.study.run import IDENTIFYING, MOST_GROUPS
 from sfjax.views.slices import ALL_SETS, SLICES
 
 CLUSTER: Final = "feature_cluster"
-CLUSTERS: Final = 12
-"""Clusters of the features, where none are given."""
 FEWEST_PATIENTS: Final = 10
 """A slice and its rest have so many patients at least. In a family of 100 against 2 % elsewhere, a slice of ten images
 is found if four of them fail silently, one of a hundred if nine do."""
@@ -71,7 +69,8 @@ def failure_slices(
         tables: By test set, a row an image: kind, label, and any attribute; patient_id where it is known.
         scorers: The scores of these networks.
         validation: What the networks say of validation images; scores without a probability need it.
-        clusters: By test set, the cluster of every image; those of the features if left out, none without features.
+        clusters: By test set, the cluster of every image, -1 for none; those of the features if left out, and none
+            where there are no features.
         points: The drawn points, with `test_set`, `row` and `id`, from which exemplars are taken.
         level: The chance of any false slice among the significant ones.
         seed: Of the draws and of k-means.
@@ -93,11 +92,7 @@ def failure_slices(
     said = evaluate(whole, scorers)
     event = silent_failures(said, scorers, validation)
     if clusters is None:
-        features = first_network(whole).features
-        sizes = np.cumsum([len(tables[name]) for name in outputs])[:-1]
-        if features is not None:
-            assigned = latent.feature_clusters(np.asarray(features), CLUSTERS, seed=seed)
-            clusters = dict(zip(outputs, np.split(assigned, sizes), strict=True))
+        clusters = _clusters(outputs, tables, first_network(whole).features, seed=seed)
     attributes, left_out = slice_attributes({name: tables[name] for name in outputs}, clusters)
     table = pd.concat([tables[name] for name in outputs], ignore_index=True)
     patients = patient_groups(table) if "patient_id" in table.columns else np.arange(len(table))
@@ -131,7 +126,7 @@ def slice_attributes(
 
     Args:
         tables: By test set, a row an image.
-        clusters: By test set, the cluster of every image.
+        clusters: By test set, the cluster of every image, -1 for none.
     """
     table = pd.concat(list(tables.values()), ignore_index=True)
     columns: dict[str, np.ndarray] = {
@@ -152,7 +147,8 @@ def slice_attributes(
                 del columns[name]
                 left_out.append(name)
     if clusters is not None:
-        columns[CLUSTER] = np.concatenate([clusters[name] for name in tables]).astype(str).astype(object)
+        assigned = np.concatenate([clusters[name] for name in tables])
+        columns[CLUSTER] = np.where(assigned < 0, "", assigned.astype(str)).astype(object)
     whole = pd.DataFrame(columns)
     places = np.cumsum([0, *(len(one) for one in tables.values())])
     parts = {name: whole.iloc[places[i] : places[i + 1]].reset_index(drop=True) for i, name in enumerate(tables)}
@@ -180,6 +176,20 @@ def silent_failures(said: Evaluated, scorers: Scorers, validation: Said | None =
     above = np.full(len(known), np.inf) if validation is None else thresholds(evaluate(validation, scorers))
     sure = np.where(np.array(known)[:, None], said.probability > SILENT_ABOVE, said.score > above[:, None])
     return (said.predicted != said.labels) & sure
+
+
+def _clusters(
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], features: Any, *, seed: int
+) -> Mapping[str, Int[np.ndarray, " _"]] | None:
+    """Returns by test set the cluster of every image, -1 in corrupted sets, as in the table of points."""
+    if features is None:
+        return None
+    sizes = [len(tables[name]) for name in outputs]
+    fitted = np.repeat([str(tables[name]["kind"].iloc[0]) != "corruption" for name in outputs], sizes)
+    assigned = np.full(len(fitted), -1)
+    if fitted.any():
+        assigned[fitted] = latent.feature_clusters(np.asarray(features)[fitted], seed=seed)
+    return dict(zip(outputs, np.split(assigned, np.cumsum(sizes)[:-1]), strict=True))
 
 
 class _Tried(NamedTuple):
