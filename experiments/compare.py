@@ -237,15 +237,14 @@ def read_side(path: Path, config: Config, name: str, csf: str, label: str) -> Si
 def write(chosen: Arguments, config: Config, found: Mapping[str, Compared], broken: Sequence[str]) -> None:
     """Writes tables, text and page, and prints the text."""
     for what in ("differences", "changed"):
-        table = pd.concat(
-            [getattr(one, what).assign(task=name) for name, one in found.items()], ignore_index=True
-        )  # fmt: skip
+        table = pd.concat([getattr(one, what).assign(task=name) for name, one in found.items()], ignore_index=True)
         storage.write_table(chosen.out / f"{what}.csv", table[["task", *(c for c in table if c != "task")]])
     text = report_text(chosen, found, broken)
     storage.write_text(chosen.out / "compare.md", text)
     print(text)
-    pictures = {name: images_of(config, chosen.run_a, name, one.changed) for name, one in found.items()} if (
-        chosen.images) else {}  # fmt: skip
+    pictures = {}
+    if chosen.images:
+        pictures = {name: images_of(config, chosen.run_a, name, one.changed) for name, one in found.items()}
     storage.write_text(chosen.out / "changed.html", page_text(chosen, found, pictures, broken))
     print(f"Differences: {chosen.out / 'differences.csv'}\nChanged:     {chosen.out / 'changed.csv'}")
     print(f"Page:        {chosen.out / 'changed.html'}")
@@ -269,14 +268,14 @@ def report_text(chosen: Arguments, found: Mapping[str, Compared], broken: Sequen
             changed = compared.changed[compared.changed["test_set"] == test_set]
             first = rows.iloc[0]
             count = {change: int((changed["change"] == change).sum()) for change in ("gained", "lost")}
-            alone = f"; {first['only_before']} images of A and {first['only_after']} of B are not in the other" if (
-                first["only_before"] + first["only_after"]) else ""  # fmt: skip
-            silent = "" if first["kind"] == "corruption" and first["level"] == 0 else (
-                f"; silent failures gained {count['gained']}, lost {count['lost']}")  # fmt: skip
-            lines += ["", f"### {test_set}", "", f"{first['n']} images{alone}{silent}", ""]
-            lines.append(
-                markdown(["metric", "A", "B", "difference", "verdict"], [_cells(x) for x in rows.itertuples()])
-            )
+            about = f"{first['n']} images"
+            if first["only_before"] + first["only_after"]:
+                about += f"; {first['only_before']} of A and {first['only_after']} of B are not in the other: left out"
+            if first["kind"] != "corruption":
+                about += f"; silent failures gained {count['gained']}, lost {count['lost']}"
+            head = ["metric", "A", "B", "difference", "verdict"]
+            cells = [_cells(row) for row in rows.to_dict("records")]
+            lines += ["", f"### {test_set}", "", about, "", markdown(head, cells)]
     if broken:
         lines += ["", "## Limits exceeded", "", *(f"- {sentence}" for sentence in broken)]
     return "\n".join(lines) + "\n"

@@ -279,8 +279,8 @@ def _match(before: Side, after: Side, name: str) -> _Matched:
         keys = [table[[content]].assign(k=table.groupby(content).cumcount(), at=range(len(table))) for table in
                 (one, other)]  # fmt: skip
         both = keys[0].merge(keys[1], on=[content, "k"], suffixes=("_before", "_after"))
-        at = (both[f"at_{side}"].to_numpy() for side in ("before", "after"))
-        matched = _Matched(*at, len(one) - len(both), len(other) - len(both))
+        at_before, at_after = (both[f"at_{side}"].to_numpy() for side in ("before", "after"))
+        matched = _Matched(at_before, at_after, len(one) - len(both), len(other) - len(both))
     if not len(matched.before):
         raise ValueError(
             f"{name} has no image that is both in {before.name} ({len(one)}) and in {after.name} ({len(other)}). "
