@@ -258,7 +258,8 @@ def report_text(chosen: Arguments, found: Mapping[str, Compared], broken: Sequen
         "Mean over networks, B less A, with the 95 % interval of paired resamples by patient. Areas are x 1000, "
         "everything else in percent but for `nll` (nats). An interval of a single difference errs once in twenty. "
         "Corruptions: mean over levels. `†`: on one side fewer than 30 patients have a failure (a silent or accepted "
-        "one where those are counted), or none: intervals are too narrow as a rule.",
+        "one where those are counted), or none: intervals are too narrow as a rule. An image fails silently on a side "
+        "where it does so by half of its networks or more.",
     ]
     for name, compared in found.items():
         lines += ["", f"## {name}"]
@@ -335,7 +336,11 @@ def page_text(
     broken: Sequence[str],
 ) -> str:
     """Returns one offline page of the silent failures that came and went, the most confident first."""
-    parts = [f"<h1>{html.escape(sides_text(chosen))}</h1>"]
+    parts = [
+        f"<h1>{html.escape(sides_text(chosen))}</h1>",
+        "<p>Gained: an image that fails silently after the change alone; lost: before it alone; by half of a side's "
+        "networks or more. Prediction and confidence are those of each side's first network.</p>",
+    ]
     if any(pictures.values()):
         parts.append("<p><strong>This page holds images of patients.</strong></p>")
     parts += [f"<p><strong>Limit exceeded:</strong> {html.escape(sentence)}</p>" for sentence in broken]
