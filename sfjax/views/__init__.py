@@ -10,6 +10,17 @@ from sfjax.views.latent import latent_3d
 from sfjax.views.page import TaskPage, page
 from sfjax.views.ranks import rank_plot
 from sfjax.views.response import shift_response
+from sfjax.views.slices import failure_slices
 from sfjax.views.thumbnails import thumbnails
 
-__all__ = ["TaskPage", "latent_3d", "page", "rank_plot", "risk_coverage", "save", "shift_response", "thumbnails"]
+__all__ = [
+    "TaskPage",
+    "failure_slices",
+    "latent_3d",
+    "page",
+    "rank_plot",
+    "risk_coverage",
+    "save",
+    "shift_response",
+    "thumbnails",
+]
