@@ -1,5 +1,6 @@
 """The images that matter most: failures of which a score was sure, and successes of which it was not."""
 
+import json
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -57,8 +58,12 @@ def failure_gallery(
     sets, _ = scatter.choices(table)
     keep = pd.concat([failure_table(table, count=MOST, csf=one, by=order, kind=what)["id"]
                       for one in csf_names(table) for order in _orders(table) for what in KINDS])  # fmt: skip
+    totals = [{"test_set": name, "csf": one, "all": len(rows), "right": int(rows[f"correct_{one}"].sum())}
+              for name, rows in table.groupby("test_set") for one in csf_names(table)]  # fmt: skip
+    of_csf = alt.Chart(alt.InlineData(values=totals)).transform_filter("datum.csf == sf_csf")
     table = table[table["id"].isin(keep)] if len(keep) else table.iloc[:1]
-    layers, width, height = gallery_layers(table, sets, count, columns=columns, pixels=pixels)
+    base = alt.Chart(inline.reference(table, "sf_points"))
+    layers, width, height = gallery_layers(table, base, of_csf, sets, count, columns=columns, pixels=pixels)
 
     def select(name: str, label: str, options: list[str], value: str) -> alt.Parameter:
         bind = {} if linked else {"bind": alt.binding_select(options=options, name=label)}
@@ -69,6 +74,8 @@ def failure_gallery(
         select("sf_kind", "Show ", list(KINDS), kind),
         select("sf_by", "Ranked by ", _orders(table), by),
     ]
+    # Without a title of its own the chart says what is chosen.
+    head = {} if title or linked else {"title": alt.Title(alt.expr(f"({json.dumps(KINDS)})[sf_kind] + ', ' + sf_csf"))}
     title = KINDS[kind] if title is None else title
     return (
         alt.LayerChart(layer=layers)
@@ -78,7 +85,7 @@ def failure_gallery(
             height=height,
             datasets=inline.dataset(table, "sf_points"),
             description=f"{title} of {csf} on {', '.join(sets)}, {count} of each, by {by}. {subtitle}",
-            **scatter.heading(title, subtitle, linked=linked),
+            **scatter.heading(title, subtitle, linked=linked) | head,
         )
         .configure(**theme.config())
     )
@@ -86,36 +93,35 @@ def failure_gallery(
 
 def gallery_layers(
     table: pd.DataFrame,
+    base: alt.Chart,
+    totals: alt.Chart,
     sets: list[str],
     count: int,
     *,
     columns: int,
     pixels: int,
-    among: list[object] | None = None,
     marked: str = "false",
 ) -> tuple[list[alt.Chart], int, int]:
     """Returns the layers of the gallery, its width and its height, without its parameters.
 
     Args:
         table: The points, with `image`.
+        base: A chart of those points that are ranked.
+        totals: A chart of a row a test set: how many of it are `right`, and how many there are in `all`.
         sets: Names of the test sets, from the top.
         count: How many of each.
         columns: Cards side by side.
         pixels: Of a side of an image.
-        among: Filters of the points that are ranked.
         marked: Expression of whether a card is the chosen one.
     """
     columns = min(columns, count)
-    place = {name: i for i, name in enumerate(sets)}
+    place = json.dumps({name: i for i, name in enumerate(sets)})
     rows = -(-count // columns)
     parts = ["'true: ' + datum.label", f"'called: ' + {scatter.PREDICTED}", f"'conf. ' + {share_text(scatter.CONFIDENCE)}"]
     if "cost" in table.columns:
         parts.append("'cost ' + format(datum.cost, '.3~g')")
     card = Card("datum.sf_x", "datum.sf_y", scatter.CORRECT, f"[{', '.join(parts)}]", len(parts), pixels, marked)
     block = HEAD + rows * card.height + 6
-    base = alt.Chart(inline.reference(table, "sf_points"))
-    for test in among or []:
-        base = base.transform_filter(test)
     ranked = (
         base.transform_filter(f"{scatter.CORRECT} == (sf_kind == 'failures' ? 0 : 1)")
         .transform_calculate(
@@ -123,9 +129,9 @@ def gallery_layers(
             sf_order=_order(table),
         )
         .transform_window(
+            [alt.WindowFieldDef(op="row_number", **{"as": "sf_rank"})],
             sort=[alt.SortField("sf_cost"), alt.SortField("sf_order"), alt.SortField("id")],
             groupby=["test_set"],
-            sf_rank="row_number()",
         )
         .transform_filter(f"datum.sf_rank <= {count}")
         .transform_calculate(
@@ -133,13 +139,14 @@ def gallery_layers(
             sf_y=f"{block} * ({place})[datum.test_set] + {HEAD} + floor((datum.sf_rank - 1) / {columns}) * {card.height}",
         )
     )
-    names = alt.Chart(alt.InlineData(values=[{"test_set": name, "row": i} for name, i in place.items()]))
-    x, y = "0", f"{block} * datum.row + 2"
+    number = "(sf_kind == 'failures' ? datum.all - datum.right : datum.right)"
+    heading = f"datum.test_set + ': ' + format({number}, ',') + ' ' + sf_kind + ' of ' + format(datum.all, ',')"
+    y = f"{block} * ({place})[datum.test_set] + 2"
     layers = [
-        heading_layer(names, text="datum.test_set", x=x, y=y, name="sf_gallery_sets"),
+        heading_layer(totals, text=heading, x="0", y=y, name="sf_gallery_sets"),
         *card_layers(ranked, card, "sf_cards"),
     ]
-    return layers, max(columns * card.width, 190), block * len(sets)
+    return layers, max(columns * card.width, 260), block * len(sets)
 
 
 def failure_table(
