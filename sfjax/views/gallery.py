@@ -75,8 +75,10 @@ def failure_gallery(
         select("sf_by", "Ranked by ", _orders(table), by),
     ]
     # Without a title of its own the chart says what is chosen.
-    head = {} if title or linked else {"title": alt.Title(alt.expr(f"({json.dumps(KINDS)})[sf_kind] + ', ' + sf_csf"))}
-    title = KINDS[kind] if title is None else title
+    head = scatter.heading(title or KINDS[kind], subtitle, linked=linked)
+    if title is None and head:
+        head["title"].text = alt.expr(f"({json.dumps(KINDS)})[sf_kind] + ', ' + sf_csf")
+    title = title or KINDS[kind]
     return (
         alt.LayerChart(layer=layers)
         .add_params(*parameters, theme.dark_param(linked=linked))
@@ -85,7 +87,7 @@ def failure_gallery(
             height=height,
             datasets=inline.dataset(table, "sf_points"),
             description=f"{title} of {csf} on {', '.join(sets)}, {count} of each, by {by}. {subtitle}",
-            **scatter.heading(title, subtitle, linked=linked) | head,
+            **head,
         )
         .configure(**theme.config())
     )

@@ -132,7 +132,7 @@ def _filters(sets: list[str], classes: list[str], *, linked: bool) -> list[alt.P
 
 def heading(title: str, subtitle: str, *, linked: bool) -> dict[str, alt.Title]:
     """Returns the title of a chart; a page has its own."""
-    return {} if linked else {"title": alt.Title(title, subtitle=[subtitle] if subtitle else [])}
+    return {} if linked else {"title": alt.Title(title, subtitle=[subtitle] if subtitle else [], offset=12)}
 
 
 def legend(bottom: str = "height") -> alt.LayerChart:
