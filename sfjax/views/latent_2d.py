@@ -93,6 +93,7 @@ def flat_layers(
     marked: str | alt.Parameter | dict[str, object],
     density: bool = False,
     tooltip: bool = True,
+    brush: bool = True,
 ) -> list[alt.Chart | alt.LayerChart]:
     """Returns the layers of the scatter, without its parameters.
 
@@ -102,16 +103,16 @@ def flat_layers(
         marked: Filter of the points that get a ring.
         density: Draw lines of equal density.
         tooltip: What hovering shows is made here, and not by a page.
+        brush: Define `sf_brush`; else who composes the chart does, on the view `sf_pad`.
     """
     x, y = _axes(table)
-    # Below the points, or its rectangle would take their clicks.
-    brush = alt.selection_interval(name="sf_brush", encodings=["x", "y"], clear="dblclick")
     pad = (
         alt.Chart(alt.InlineData(values=[{"u": 0, "v": 0}]), name="sf_pad")
         .mark_point(opacity=0, aria=False, tooltip=None)
         .encode(x=x, y=y)
-        .add_params(brush)
     )
+    if brush:  # below the points, or its rectangle would take their clicks
+        pad = pad.add_params(alt.selection_interval(name="sf_brush", encodings=["x", "y"], clear="dblclick"))
     base = alt.Chart(inline.reference(table, "sf_points")).transform_filter(scatter.SHOWN)
     marks = (
         base.mark_point(
