@@ -90,7 +90,7 @@ def card_layers(base: alt.Chart, card: Card, name: str, *, tooltip: str | None =
         )
     ]
     captions = base.mark_text(
-        align="left", baseline="top", fontSize=10.5, lineHeight=LINE, limit=card.width - 4,
+        align="left", baseline="top", fontSize=10, lineHeight=LINE, limit=card.width - 6,
         fill=alt.expr(themed(lambda p: p.ink)), text=alt.expr(card.caption), **quiet,
     ).encode(x=alt.XValue(alt.expr(card.x)), y=alt.YValue(alt.expr(f"{card.y} + {pixels + 5}")))  # fmt: skip
     return [

@@ -104,7 +104,7 @@ def inputs(table: pd.DataFrame, *, linked: bool) -> list[alt.Parameter]:
         alt.param(name="sf_test_set", value=ALL),
         alt.param(name="sf_source", value=True),
         *_filters(sets, classes, linked=linked),
-        select("sf_class", "Confusion of class ", classes[::-1]),
+        select("sf_class", "Class ", classes[::-1]),
         slider("sf_threshold", "Fade below ", 0, 0, 1, 0.01),
         slider("sf_size", "Marker size ", 36, 8, 160, 4),
         slider("sf_opacity", "Opacity ", 0.9, 0.1, 1, 0.05),
