@@ -160,7 +160,8 @@ def _chosen(
     right = clean.predicted[0] == clean.labels
     # The confidence of the worst failure that corruption makes of an image; 0 where it makes none.
     worst = np.max(
-        [np.where(right & (one.predicted[0] != one.labels), confidence[0], 0.0) for one, confidence in corrupted], axis=0
+        [np.where(right & (one.predicted[0] != one.labels), confidence[0], 0.0) for one, confidence in corrupted],
+        axis=0,
     )
     chance = np.random.default_rng(seed).random(len(worst))
     order = np.lexsort((chance, -worst))

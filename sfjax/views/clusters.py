@@ -58,14 +58,18 @@ def concept_clusters(
     csfs = _csfs(table)
     for what, value, known in (("csf", csf, csfs), ("class", label, classes)):
         if value not in (None, *known):
-            raise ValueError(f"The clusters have no {what} {value!r}; there is {', '.join(known)}. Choose one of these.")
+            raise ValueError(
+                f"The clusters have no {what} {value!r}; there is {', '.join(known)}. Choose one of these."
+            )
 
     def select(name: str, words: str, options: list[str], value: str) -> alt.Parameter:
         bind = {} if linked else {"bind": alt.binding_select(options=options, name=words)}
         return alt.param(name=name, value=value, **bind)
 
     # A card that was clicked is framed; in a page, one that holds a marked image.
-    marked = "indexof(sf_marked, datum.id) >= 0" if linked else "(isArray(sf_pick.id) && indexof(sf_pick.id, datum.id) >= 0)"
+    marked = (
+        "indexof(sf_marked, datum.id) >= 0" if linked else "(isArray(sf_pick.id) && indexof(sf_pick.id, datum.id) >= 0)"
+    )
     layers, width, height = cluster_layers(table, sets, columns=columns, pixels=pixels, marked=marked)
     if linked:
         parameters = [alt.param(name="sf_marked", value=[])]
@@ -122,7 +126,9 @@ def cluster_layers(
     )
     names = alt.Chart(alt.InlineData(values=[{"test_set": name, "at": i} for i, name in enumerate(sets)]))
     x, y = f"(datum.at % {columns}) * {across}", f"floor(datum.at / {columns}) * {down}"
-    without = names.transform_filter(f"indexof({json.dumps(_without(table, sets))}, datum.test_set + '\\0' + sf_class) >= 0")
+    without = names.transform_filter(
+        f"indexof({json.dumps(_without(table, sets))}, datum.test_set + '\\0' + sf_class) >= 0"
+    )
     layers = [
         heading_layer(names, text="datum.test_set + ': ' + sf_class", x=x, y=y, name="sf_cluster_sets"),
         *card_layers(base, card, "sf_clusters"),

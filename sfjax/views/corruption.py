@@ -221,7 +221,9 @@ def _truth(chosen: alt.Chart, top: int) -> alt.Chart:
 
 def _absent(table: pd.DataFrame) -> alt.Chart:
     """Returns the words that stand where the chosen image was not corrupted so."""
-    pairs = [f"{sample} {corruption}" for sample, corruption in table[["sample", "corruption"]].drop_duplicates().values]
+    pairs = [
+        f"{sample} {corruption}" for sample, corruption in table[["sample", "corruption"]].drop_duplicates().values
+    ]
     return (
         alt.Chart(alt.InlineData(values=[{"pairs": pairs}]))
         .transform_filter("indexof(datum.pairs, sf_sample + ' ' + sf_corruption) < 0")

@@ -119,7 +119,11 @@ def gallery_layers(
     columns = min(columns, count)
     place = json.dumps({name: i for i, name in enumerate(sets)})
     rows = -(-count // columns)
-    parts = ["'true: ' + datum.label", f"'called: ' + {scatter.PREDICTED}", f"'conf. ' + {share_text(scatter.CONFIDENCE)}"]
+    parts = [
+        "'true: ' + datum.label",
+        f"'called: ' + {scatter.PREDICTED}",
+        f"'conf. ' + {share_text(scatter.CONFIDENCE)}",
+    ]
     if "cost" in table.columns:
         parts.append("'cost ' + format(datum.cost, '.3~g')")
     card = Card("datum.sf_x", "datum.sf_y", scatter.CORRECT, f"[{', '.join(parts)}]", len(parts), pixels, marked)
@@ -142,7 +146,7 @@ def gallery_layers(
         )
     )
     number = "(sf_kind == 'failures' ? datum.all - datum.right : datum.right)"
-    heading = f"datum.test_set + ': ' + format({number}, ',') + ' ' + sf_kind + ' of ' + format(datum.all, ',')"
+    heading = f"datum.test_set + ': ' + sf_kind + ' ' + format({number}, ',') + ' of ' + format(datum.all, ',')"
     y = f"{block} * ({place})[datum.test_set] + 2"
     layers = [
         heading_layer(totals, text=heading, x="0", y=y, name="sf_gallery_sets"),
@@ -180,7 +184,9 @@ def failure_table(
         _order=surest if kind == "failures" else -surest,
         _set=chosen["test_set"].map({name: i for i, name in enumerate(scatter.choices(table)[0])}),
     )
-    chosen = chosen.sort_values(["_set", "_cost", "_order", "id"], kind="stable").groupby("test_set", sort=False).head(count)
+    chosen = (
+        chosen.sort_values(["_set", "_cost", "_order", "id"], kind="stable").groupby("test_set", sort=False).head(count)
+    )
     about = ["test_set", "id", "label", *(["cost"] if "cost" in table.columns else []), "domain", "subclass"]
     found = chosen[about].assign(
         rank=chosen.groupby("test_set").cumcount() + 1,
