@@ -164,9 +164,7 @@ def confidence_histogram(
         alt.Tooltip("correct:Q", title="right"),
         alt.Tooltip("failures:Q", title="wrong"),
     ]
-    base = alt.Chart().transform_calculate(
-        up=tall("datum.correct"), down=f"-{tall('datum.failures')}", none="0"
-    )
+    base = alt.Chart().transform_calculate(up=tall("datum.correct"), down=f"-{tall('datum.failures')}", none="0")
     bars = [
         base.mark_bar(fill=alt.expr(themed(color) + ramp), aria=False, binSpacing=0.5)
         .encode(x=x, x2="end:Q", y=alt.Y(f"{end}:Q", **y), y2="none:Q", tooltip=tooltip)

@@ -57,11 +57,15 @@ def confusion(
             "Give all of them, those that the network does not know too."
         )
     of_class = table.groupby(["csf", "test_set", "label"], sort=False)["n"].transform("sum")
-    table = table.assign(share=(table["n"] / of_class).round(4), right=table["label"].eq(table["predicted"]).astype(int))
+    table = table.assign(
+        share=(table["n"] / of_class).round(4), right=table["label"].eq(table["predicted"]).astype(int)
+    )
     csfs, sets = table["csf"].unique().tolist(), source_first(table)
     if len(names) > MOST_CLASSES:
         layers, independent = _pairs(table, top), True
-        said = f"The {top} pairs of classes that are confused most, of {len(names)} classes; a bar says how many images."
+        said = (
+            f"The {top} pairs of classes that are confused most, of {len(names)} classes; a bar says how many images."
+        )
     else:
         layers, independent = _matrix(table, names), False
         said = "Rows: true class. Orange: wrong, the stronger the more confident on average, bold from 90 % on."
@@ -136,7 +140,14 @@ def _matrix(table: pd.DataFrame, names: list[str]) -> alt.LayerChart:
     count = len(names)
     side = 52 if count <= 6 else 30 if count <= 12 else 20
     font = {52: 12, 30: 10, 20: 8}[side]
-    axis = {"grid": True, "domain": False, "ticks": False, "labelLimit": 110, "labelOverlap": False, "tickBand": "extent"}
+    axis = {
+        "grid": True,
+        "domain": False,
+        "ticks": False,
+        "labelLimit": 110,
+        "labelOverlap": False,
+        "tickBand": "extent",
+    }
     axis |= {"zindex": 0}  # lines lie between cells and below them
     upright = count > 2 or max(map(len, names)) * _CHARACTER > side
     x = alt.X(
@@ -182,7 +193,12 @@ def _pairs(table: pd.DataFrame, top: int) -> alt.LayerChart:
         )
     )
     most = int(table["n"].where(table["right"] == 0).max()) if (table["right"] == 0).any() else 1
-    x = alt.X("n:Q", title="images", scale=alt.Scale(domain=[0, 1.9 * most], nice=False), axis=alt.Axis(tickCount=4, grid=False))
+    x = alt.X(
+        "n:Q",
+        title="images",
+        scale=alt.Scale(domain=[0, 1.9 * most], nice=False),
+        axis=alt.Axis(tickCount=4, grid=False),
+    )
     y = alt.Y("pair:N", title=None, sort=alt.EncodingSortField("place", op="min"), axis=alt.Axis(labelLimit=240))
     bars = base.mark_bar(fill=alt.expr(_fill()), aria=False).encode(x=x, y=y, tooltip=_tooltip())
     bold = alt.expr(f"datum.confidence >= {SURE} ? 'bold' : 'normal'")
@@ -191,5 +207,7 @@ def _pairs(table: pd.DataFrame, top: int) -> alt.LayerChart:
         align="left", dx=4, fill=ink, fontSize=10, fontWeight=bold, baseline="middle", aria=False, tooltip=None
     ).encode(x=x, y=y, text="words:N")
     return alt.layer(
-        bars.properties(name="sf_pairs"), words.properties(name="sf_words"), data=inline.reference(table, "sf_confusion")
+        bars.properties(name="sf_pairs"),
+        words.properties(name="sf_words"),
+        data=inline.reference(table, "sf_confusion"),
     ).properties(width=200, height=alt.Step(18))

@@ -138,7 +138,9 @@ def aurc_table(
     title = title or about.title
     lines = _legend(found, about, table)
     spoken = " ".join([*lines, subtitle])
-    wrapped = [line for text in (*lines, subtitle) for line in textwrap.wrap(text, max(90, 40 + len(names) * wide // 6))]
+    wrapped = [
+        line for text in (*lines, subtitle) for line in textwrap.wrap(text, max(90, 40 + len(names) * wide // 6))
+    ]
     heading = {} if linked else {"title": alt.Title(title, subtitle=wrapped, offset=14)}
     bind = {} if linked else {"bind": alt.binding_radio(options=list(COLOR_BY), name="Color by ")}
     tasks = table["task"].unique().tolist()
