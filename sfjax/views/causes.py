@@ -157,7 +157,7 @@ def check_causes(causes: pd.DataFrame) -> pd.DataFrame:
     first = table.groupby(["task", "cause"], sort=False)[["dial", "accuracy_usual", "accuracy_far"]].transform("first")
     number = table.groupby(["task", "cause"], sort=False).ngroup()
     change = 100 * (table["auroc_f_far"] - table["auroc_f_usual"])
-    few = table["few_failures"].astype(bool)
+    few = table["few_failures"].to_numpy(dtype=bool)
     table = table.assign(
         row=[
             f"{place:0{NUMBER}d}{cause} {dial:.3g}\taccuracy {100 * usual:.0f} → {100 * far:.0f} %"

@@ -183,7 +183,7 @@ def cells(results: pd.DataFrame, *, metric: str = "aurc", csfs: Sequence[str] | 
     keys = ["task", "test_set", "kind", "csf"]
     marked = {"best", "tied"} <= set(chosen.columns)
     if not marked:
-        chosen = chosen.groupby(keys, sort=False, as_index=False)["value"].mean()
+        chosen = chosen.groupby(keys, sort=False)["value"].mean().reset_index()
     if chosen.duplicated(subset=keys).any():
         row = ", ".join(chosen.loc[chosen.duplicated(subset=keys), keys].iloc[0].astype(str))
         raise ValueError(
