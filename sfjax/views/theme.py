@@ -1,5 +1,6 @@
 """The look that all charts share: fonts, grids and backgrounds, live in light and dark."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -15,9 +16,33 @@ def dark_param(*, linked: bool) -> alt.Parameter:
     Args:
         linked: A page sets it; else it comes with a check box.
     """
+    return setting("sf_dark", False, alt.binding_checkbox(name="Dark "), linked=linked)
+
+
+def setting(name: str, value: Any, bind: alt.Binding, *, linked: bool) -> alt.Parameter:
+    """Returns a parameter.
+
+    Args:
+        name: Of it.
+        value: At first.
+        bind: Its input.
+        linked: A page sets it; else it comes with the input.
+    """
     if linked:
-        return alt.param(name="sf_dark", value=False)
-    return alt.param(name="sf_dark", value=False, bind=alt.binding_checkbox(name="Dark "))
+        return alt.param(name=name, value=value)
+    return alt.param(name=name, value=value, bind=bind)
+
+
+def choice(name: str, options: Sequence[str], label: str, *, linked: bool) -> alt.Parameter:
+    """Returns the parameter of one of several, at first the first one.
+
+    Args:
+        name: Of the parameter.
+        options: What may be chosen.
+        label: Before the list.
+        linked: A page sets it; else it comes with a list.
+    """
+    return setting(name, options[0], alt.binding_select(options=list(options), name=f"{label} "), linked=linked)
 
 
 def config() -> dict[str, Any]:
