@@ -40,7 +40,7 @@ function drawTable(panel) {
           found?.low == null ? "" : element("span", { class: "interval" }, `${format(panel, metric, found.low)} – ${format(panel, metric, found.high)}`));
       }));
   });
-  panel.table.replaceChildren(element("table", {},
+  panel.resultTable.replaceChildren(element("table", {},
     element("caption", { class: "visually-hidden" }, panel.task.metrics[metric].title),
     element("thead", {}, element("tr", {}, heading("name", "test set"), element("th", { scope: "col" }, "kind"), heading("n", "n"),
       ...columns.map((csf) => heading(csf, csf || "all scores")))),
