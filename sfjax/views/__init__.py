@@ -7,9 +7,21 @@ its colors are in `sfjax.views.palette`. Parameters that a page may set are name
 from sfjax.views.curves import risk_coverage
 from sfjax.views.export import save
 from sfjax.views.latent import latent_3d
+from sfjax.views.linked import LinkedChart, linked_chart
 from sfjax.views.page import TaskPage, page
 from sfjax.views.ranks import rank_plot
 from sfjax.views.response import shift_response
 from sfjax.views.thumbnails import thumbnails
 
-__all__ = ["TaskPage", "latent_3d", "page", "rank_plot", "risk_coverage", "save", "shift_response", "thumbnails"]
+__all__ = [
+    "LinkedChart",
+    "TaskPage",
+    "latent_3d",
+    "linked_chart",
+    "page",
+    "rank_plot",
+    "risk_coverage",
+    "save",
+    "shift_response",
+    "thumbnails",
+]

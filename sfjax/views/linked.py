@@ -85,7 +85,7 @@ def _packed(column: pd.Series) -> Any:
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         return values.tolist() if finite.all() else [v if ok else None for v, ok in zip(values.tolist(), finite)]
-    if any(isinstance(value, int | float | np.number) for value in values):
+    if any(isinstance(value, int | float | np.number) for value in column.dropna()):
         return [None if isinstance(value, float) and math.isnan(value) else value for value in column.tolist()]
     codes, levels = pd.factorize(column, use_na_sentinel=True)
     return {"levels": [str(level) for level in levels], "codes": codes.tolist()}

@@ -80,9 +80,7 @@ class TaskPage(NamedTuple):
     charts: tuple[LinkedChart, ...] = ()
 
 
-def page(
-    tasks: Sequence[TaskPage], *, title: str, subtitle: str, images: bool = True, strict_csp: bool = False
-) -> str:
+def page(tasks: Sequence[TaskPage], *, title: str, subtitle: str, images: bool = True, strict_csp: bool = False) -> str:
     """Returns the page as HTML.
 
     Args:
@@ -156,7 +154,9 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
         "allSets": _test_sets(points, curves, results),
         "curveSets": curves["test_set"].nunique(),
         "points": packed_columns(points.drop(columns=scores)),
-        "scores": {csf: packed_columns(points[[f"{c}_{csf}" for c in per_csf]].set_axis(per_csf, axis=1)) for csf in csfs},
+        "scores": {
+            csf: packed_columns(points[[f"{c}_{csf}" for c in per_csf]].set_axis(per_csf, axis=1)) for csf in csfs
+        },
         "results": packed_columns(results),
         "metrics": metric_titles(results["metric"].unique().tolist()),
         "promises": packed_columns(check_promises(task.promises)),
@@ -164,7 +164,7 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
         "slices": _optional("slices", task.slices, SLICES),
         "strips": _optional("strips", task.strips, STRIPS),
         "stripImages": _bare(task.strip_images),
-        "statements": [_drawn(points, csfs[0])],
+        "drawn": _drawn(points, csfs[0]),
         "notes": list(task.notes),
         "latent": without(latent.to_dict(), "sf_points"),
         "latent2d": None,

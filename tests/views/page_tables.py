@@ -42,9 +42,11 @@ def make_slices(points: pd.DataFrame) -> pd.DataFrame:
         found = points[(points["test_set"] == test_set) & (points[attribute] == value)]
         wrong = found[found["correct_msr"] == 0].sort_values("confidence_msr", ascending=False)
         rows.append(
-            {"slice": number, "test_set": test_set, "attribute": attribute, "value": value, "csf": "msr", "n": len(found),
-             "failures": len(wrong), "rate": 0.26 / (number + 1), "rest_rate": 0.02, "low": 0.18 / (number + 1), "high": 0.35 / (number + 1),
-             "p": 1e-5, "p_adjusted": 2e-4, "exemplars": " ".join(str(i) for i in wrong["id"].head(3)),
+            {"slice": number, "test_set": test_set, "attribute": attribute, "value": value, "csf": "msr",
+             "n": len(found), "failures": len(wrong), "rate": 0.26 / (number + 1), "rest_rate": 0.02,
+             "low": 0.18 / (number + 1), "high": 0.35 / (number + 1), "p": 1e-5,
+             "p_adjusted": 2e-4,
+             "exemplars": " ".join(str(i) for i in wrong["id"].head(3)),
              "text": f"{attribute} = {value}: {len(wrong)} of {len(found)} are silent failures; elsewhere 2 %"}
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -54,7 +56,7 @@ def make_strips() -> pd.DataFrame:
     """Returns two samples through two corruptions; the answer of every csf flips at level 3."""
     rows = [
         {"sample": sample, "corruption": corruption, "level": level, "csf": csf, "label": "benign",
-         "predicted": "benign" if level < 3 else "malignant", "confidence": 0.95 - 0.06 * level * (i + 1) + 0.1 * (level == 5),
+         "predicted": "benign" if level < 3 else "malignant", "confidence": 0.95 - 0.06 * level * (i + 1),
          "correct": int(level < 3), "image": 100 * sample + level + 10 * (corruption == "blur")}
         for sample in (1, 2) for corruption in ("noise", "blur") for level in range(6) for i, csf in enumerate(CSFS)
     ]  # fmt: skip
@@ -67,7 +69,9 @@ def make_images(keys: list[int]) -> dict[int, str]:
     return dict(zip(keys, thumbnails(rough), strict=True))
 
 
-def make_page(points: pd.DataFrame, curves: pd.DataFrame, results: pd.DataFrame, name: str = "skin", *, images: bool = True) -> TaskPage:
+def make_page(
+    points: pd.DataFrame, curves: pd.DataFrame, results: pd.DataFrame, name: str = "skin", *, images: bool = True
+) -> TaskPage:
     """Returns a page of these points with every section that needs no chart of its own."""
     classes = tuple(sorted(points["label"].unique()))
     points = points.assign(cluster=np.arange(len(points)) // 6 % 3, representative=0, weight=1.0)

@@ -27,9 +27,10 @@ class Chart {
   async draw() {
     this.room = this.box.clientWidth;
     const options = { mode: "vega-lite", renderer: "canvas", actions: false, tooltip: this.tooltip, ast: this.strict };
-    const view = (await vegaEmbed(this.box, this.fit(structuredClone(this.spec), this.room), options)).view;
+    const spec = this.fit(structuredClone(this.spec), this.room);
+    spec.datasets = { ...spec.datasets, ...this.rows };
+    const view = (await vegaEmbed(this.box, spec, options)).view;
     this.view = this.box.view = view;
-    for (const [name, rows] of Object.entries(this.rows)) view.data(name, rows);
     for (const [name, value] of this.values) this.hand(name, value);
     for (const [kind, name, act] of this.listeners) this.listen(kind, name, act);
     await view.runAsync();

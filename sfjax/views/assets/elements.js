@@ -55,7 +55,7 @@ function choice(names, value, change) {
   const id = `choices-${lists += 1}`;
   const list = element("datalist", { id }, ...names.map((name) => element("option", { value: name })));
   const box = element("input", { type: "search", list: id, value, placeholder: value, autocomplete: "off", spellcheck: "false",
-    onfocus: () => box.select(),
+    onfocus: () => { box.value = ""; }, // the list suggests only what begins like it
     oninput: () => { if (names.includes(box.value)) { box.placeholder = box.value; change(box.value); } },
     onblur: () => { if (!names.includes(box.value)) box.value = box.placeholder; } });
   return element("span", { class: "choice" }, box, list);

@@ -13,13 +13,13 @@ function rankedIn(panel, set, kind) {
 function drawRanked(panel, kind) {
   const sets = panel.shownSets().map((set) => [set, rankedIn(panel, set, kind)]);
   if (panel.asTable) return panel.gallery.replaceChildren(rankedTable(panel, sets, kind));
-  panel.gallery.replaceChildren(...sets.map(([set, points]) => {
+  panel.gallery.replaceChildren(element("div", { class: panel.count <= 2 ? "groups" : "stack" }, ...sets.map(([set, points]) => {
     const cards = points.slice(0, panel.count).map((point) => panel.card(point, caption(panel, point)));
     const none = kind === "failures" ? "No failures among the images shown." : "No successes among the images shown.";
     return element("div", { class: "gallery-set" },
       element("h3", {}, set.test_set, element("span", { class: "of" }, ` ${cards.length} of ${points.length}`)),
       cards.length ? element("div", { class: "cards" }, ...cards) : element("p", { class: "note" }, none));
-  }));
+  })));
 }
 
 function caption(panel, point) {

@@ -141,7 +141,7 @@ class Latent {
     panel.counts = element("div", { class: "counts", role: "status" });
     panel.picked = element("div", { class: "picked" });
     return panel.section("Latent space",
-      "Images that the network sees alike lie close. A circle is a correct prediction, a cross a failure. Drag to rotate, wheel to zoom, "
+      `${panel.task.drawn} Images that the network sees alike lie close. A circle is a correct prediction, a cross a failure. Drag to rotate, wheel to zoom, `
       + "double click to reset; shift and drag to look at a part only. Click a point, or an image, to mark it in both.",
       element("div", { class: "workbench" },
         element("div", { class: "plot" }, this.controls(), element("div", { class: "frame" }, ...this.boxes), panel.counts, panel.picked),

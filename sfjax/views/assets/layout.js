@@ -75,7 +75,7 @@ Object.assign(Panel.prototype, {
   async draw() {
     this.latent = new Latent(this);
     const toolbar = this.toolbar();
-    const notes = [...this.task.statements, ...this.task.notes];
+    const { notes } = this.task;
     const sections = [this.diagnosisSection(), ...this.sliceSection(), this.latent.section(), ...stripSection(this), this.curveSection(),
       ...chartSections(this), ...promiseSection(this), this.resultSection(),
       this.section("Notes", "What these numbers rest on.", element("ul", { class: "notes" }, ...notes.map((note) => element("li", {}, note))))];

@@ -36,7 +36,6 @@ function stripPicture(panel, row, alt) {
 }
 
 const LEVELS = ["clean", "level 1", "level 2", "level 3", "level 4", "level 5"];
-const COLUMN = 132;
 const HIGH = 150;
 
 function drawStrip(panel, box, rows) {
@@ -46,12 +45,13 @@ function drawStrip(panel, box, rows) {
   const of = (csf) => rows.filter((row) => row.csf === csf).sort((a, b) => a.level - b.level);
   const steps = of(main);
   const flip = steps.findIndex((row) => row.predicted !== steps[0].predicted);
-  const cells = steps.map((row, i) => element("figure", { class: `level ${row.correct ? "correct" : "failure"}` },
+  const column = Math.max(112, Math.min(160, Math.floor((box.clientWidth - 44) / steps.length)));
+  const cells = steps.map((row, i) => element("figure", { style: `width: ${column}px`, class: `level ${row.correct ? "correct" : "failure"}` },
     element("figcaption", {}, LEVELS[row.level] ?? `level ${row.level}`, i === flip ? element("strong", { class: "flip" }, " flips") : null),
     stripPicture(panel, row, `${LEVELS[row.level]}, called ${row.predicted}`) ?? element("span", { class: "blank" }, "no image"),
     element("span", { class: `outcome ${row.correct ? "correct" : "failure"}` }, `${row.correct ? "●" : "✚"} ${row.predicted}`),
     element("span", { class: "of" }, `${main} ${number(row.confidence)}`)));
-  const x = (i) => COLUMN * (i + 0.5);
+  const x = (i) => column * (i + 0.5);
   const y = (value) => 10 + (HIGH - 20) * (1 - value);
   const marks = (row, i, csf) => (row.correct
     ? vector("circle", { cx: x(i), cy: y(row.confidence), r: csf === main ? 4.5 : 3.2, class: "mark" })
@@ -59,7 +59,7 @@ function drawStrip(panel, box, rows) {
   const lines = shown.map((csf) => [csf, of(csf)]).reverse().map(([csf, line]) => vector("g", { class: `curve curve-${csfs.indexOf(csf) % 8}${csf === main ? " main" : ""}` },
     vector("path", { d: line.map((row, i) => `${i ? "L" : "M"}${x(i)} ${y(row.confidence)}`).join(""), class: `line dash-${csfs.indexOf(csf) % 4}` }),
     ...line.map((row, i) => marks(row, i, csf))));
-  const width = COLUMN * steps.length;
+  const width = column * steps.length;
   const spoken = steps.map((row) => `${LEVELS[row.level]}: ${row.predicted}, ${number(row.confidence)}`).join("; ");
   const plot = vector("svg", { class: "lines", width: width + 40, height: HIGH, viewBox: `0 0 ${width + 40} ${HIGH}`, role: "img", "aria-label": `Confidence of ${main}. ${spoken}` },
     ...[0, 0.5, 1].flatMap((value) => [vector("line", { class: "grid", x1: 0, x2: width, y1: y(value), y2: y(value) }),
