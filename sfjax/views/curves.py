@@ -7,7 +7,7 @@ import pandas as pd
 
 from sfjax.views import inline, palette, theme
 from sfjax.views.palette import themed
-from sfjax.views.tables import SOURCE, check_curves
+from sfjax.views.tables import SOURCE, check_curves, source_first
 
 ALL: Final = "all"
 MOST_TOLD_APART: Final = 12
@@ -40,8 +40,7 @@ def risk_coverage(
     """
     table = check_curves(curves)
     csfs = table["csf"].unique().tolist()
-    order = table["kind"].ne(SOURCE).astype(int)
-    sets = table.assign(_order=order).sort_values("_order", kind="stable")["test_set"].unique().tolist()
+    sets = source_first(table)
     panel = f"sf_panel == '{ALL}' || datum.test_set == sf_panel || datum.kind == '{SOURCE}'"
     isolate = alt.selection_point(name="sf_isolate", fields=["csf"], bind="legend")
     if linked:

@@ -44,7 +44,9 @@ def _check(view: Mapping[str, Any], tables: Mapping[str, set[str]], inherited: s
         found += _fields(transform, columns, known)
         made = transform.get("as", [])
         columns |= {made} if isinstance(made, str) else set(made)
-        columns |= {step["as"] for key in ("window", "aggregate") for step in transform.get(key, [])}
+        columns |= {step["as"] for key in ("window", "joinaggregate") for step in transform.get(key, [])}
+        if "aggregate" in transform:  # nothing else is left
+            columns = {step["as"] for step in transform["aggregate"]} | set(transform.get("groupby", []))
     children = [child for key in ("layer", "hconcat", "vconcat", "concat") for child in view.get(key, [])]
     children += [view["spec"]] if "spec" in view else []
     rest = {key: value for key, value in view.items() if key in ("mark", "encoding", "facet", "params", "config")}

@@ -140,6 +140,12 @@ def check_promises(promises: pd.DataFrame) -> pd.DataFrame:
     return promises[list(PROMISES)].reset_index(drop=True)
 
 
+def source_first(table: pd.DataFrame) -> list[str]:
+    """Returns the test sets of a table with `test_set` and `kind`: the source, then the others in their order."""
+    order = table["kind"].ne(SOURCE).astype(int)
+    return table.assign(_order=order).sort_values("_order", kind="stable")["test_set"].unique().tolist()
+
+
 def require(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raises ValueError if a table lacks one of these columns."""
     missing = [column for column in columns if column not in table.columns]

@@ -1,5 +1,6 @@
 """The look that all charts share: fonts, grids and backgrounds, live in light and dark."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -18,6 +19,20 @@ def dark_param(*, linked: bool) -> alt.Parameter:
     if linked:
         return alt.param(name="sf_dark", value=False)
     return alt.param(name="sf_dark", value=False, bind=alt.binding_checkbox(name="Dark "))
+
+
+def choice(name: str, options: Sequence[str], label: str, *, linked: bool) -> alt.Parameter:
+    """Returns the parameter of one of several, at first the first one.
+
+    Args:
+        name: Of the parameter.
+        options: What may be chosen.
+        label: Before the list.
+        linked: A page sets it; else it comes with a list.
+    """
+    if linked:
+        return alt.param(name=name, value=options[0])
+    return alt.param(name=name, value=options[0], bind=alt.binding_select(options=list(options), name=f"{label} "))
 
 
 def config() -> dict[str, Any]:
