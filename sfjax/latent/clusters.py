@@ -1,10 +1,15 @@
 """Concept clusters: groups of images that lie together, and the image that stands for each."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
+
+from sfjax.latent.embedding import principal_components
+
+COMPONENTS: Final = 50
+"""Features are clustered in so many principal components."""
 
 
 class Clusters(NamedTuple):
@@ -55,3 +60,14 @@ def representatives(coordinates: Float[np.ndarray, "n d"], k: int = 9, *, seed: 
     rank[order] = np.arange(len(order))
     own = np.where(nearest[:, None] == order[None, :], distance[:, order], np.inf)
     return Clusters(rank[nearest], own.argmin(axis=0), sizes[order])
+
+
+def feature_clusters(features: Float[np.ndarray, "n d"], k: int = 9, *, seed: int) -> Int[np.ndarray, " n"]:
+    """Returns the cluster of every image by k-means of the features' principal components, the largest being 0.
+
+    Args:
+        features: One row an image; all images that are to be grouped together.
+        k: How many clusters at most.
+        seed: Of k-means.
+    """
+    return representatives(principal_components(features, COMPONENTS), k, seed=seed).assignment

@@ -1,0 +1,447 @@
+"""Where the silent failures are: clusters of the latent space and values of attributes with surely more than the rest.
+
+A slice is the images of a test set (or of all of them) for which an attribute has a value. Its silent failures are
+those of the benchmark: failures with probability above 0.9, or, for a csf without a probability, with a score that 80 %
+of the validation images exceed. Everything tried is in one family a csf, so that a false slice among those called
+significant has a chance of 5 % at most.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.stats import beta, hypergeom
+
+from sfjax import latent
+from sfjax.data import patient_groups
+from sfjax.metrics import holm
+from sfjax.metrics.scored import SILENT_ABOVE
+from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network, thresholds, together
+from sfjax.study.run import IDENTIFYING, MOST_GROUPS
+from sfjax.views.slices import ALL_SETS, SLICES
+
+CLUSTER: Final = "feature_cluster"
+FEWEST_PATIENTS: Final = 10
+"""A slice and its rest have so many patients at least. In a family of 100 against 2 % elsewhere, a slice of ten images
+is found if four of them fail silently, one of a hundred if nine do."""
+DRAWS: Final = 20
+"""Of one image a patient, where some have several."""
+EXEMPLARS: Final = 6
+LEVEL: Final = 0.05
+ALSO_SHOWN: Final = 5
+"""The table has so many slices a csf at least, if so many have more silent failures than their rest."""
+SAME_IMAGES_AGAIN: Final = ("corruption", "prevalence")
+"""Kinds of test sets that are made of another one's images; they are no part of all images."""
+_NO_ATTRIBUTES: Final = IDENTIFYING | {"label_index", "split", "kind", "shift_kind", "loss_weight"}
+_FEW_VALUES: Final = 10
+"""Numbers with more values than that are cut at their quartiles."""
+_MOST_OF: Final = 0.5
+_LIFT: Final = 1.5
+
+
+def failure_slices(
+    outputs: Mapping[str, Said],
+    tables: Mapping[str, pd.DataFrame],
+    scorers: Scorers,
+    *,
+    validation: Said | None = None,
+    clusters: Mapping[str, Int[np.ndarray, " _"]] | None = None,
+    points: pd.DataFrame | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Returns the slices with surely more silent failures than the rest of their images, the surest first.
+
+    Tried is every value of every attribute (`slice_attributes`) that `FEWEST_PATIENTS` have and as many have not,
+    within each test set and over all of them; of attributes that select the same images the first stands for all. The
+    test is Fisher's exact one, of one side: slices that are safer than the rest are not looked for. Where patients have
+    several images, it is done on one image a patient, drawn `DRAWS` times, and p is twice the mean, which is valid
+    however the images of a patient and the draws depend on each other. Holm's adjustment is over all that was tried of
+    a csf. The interval of a rate is Clopper and Pearson's, of as many images as the patients are worth.
+
+    Slices that are not significant fill up to `ALSO_SHOWN` a csf.
+
+    Args:
+        outputs: By test set: what one network says, or the networks of one seed.
+        tables: By test set, a row an image: kind, label, and any attribute; patient_id where it is known.
+        scorers: The scores of these networks.
+        validation: What the networks say of validation images; scores without a probability need it.
+        clusters: By test set, the cluster of every image, -1 for none; those of the features if left out, and none
+            where there are no features.
+        points: The drawn points, with `test_set`, `row` and `id`, from which exemplars are taken.
+        level: The chance of any false slice among the significant ones.
+        seed: Of the draws and of k-means.
+
+    Returns:
+        Columns `sfjax.views.slices.SLICES`; in `attrs`, `note` says what was tried.
+
+    Raises:
+        ValueError: Outputs and tables do not go together, or a score has neither probability nor threshold.
+
+    References:
+        Follmann, Proschan and Leifer, Multiple outputation, Biometrics 2003 (one image a patient, drawn repeatedly).
+        Rüschendorf, Random variables with maximum sums, Advances in Applied Probability 1982 (twice the mean).
+        Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts, Survey
+        Methodology 1998.
+    """
+    _check(outputs, tables, clusters)
+    whole = together(list(outputs.values()))
+    said = evaluate(whole, scorers)
+    event = silent_failures(said, scorers, validation)
+    if clusters is None:
+        clusters = _clusters(outputs, tables, first_network(whole).features, seed=seed)
+    attributes, left_out = slice_attributes({name: tables[name] for name in outputs}, clusters)
+    table = pd.concat([tables[name] for name in outputs], ignore_index=True)
+    patients = patient_groups(table) if "patient_id" in table.columns else np.arange(len(table))
+    kinds = np.repeat([str(tables[name]["kind"].iloc[0]) for name in outputs], [len(tables[name]) for name in outputs])
+    about = pd.concat(list(attributes.values()), ignore_index=True)
+    own = ~np.isin(kinds, SAME_IMAGES_AGAIN)
+    tried = _try(event, about, own, patients, seed=seed)
+    parts = []
+    for i, csf in enumerate(scorers.csfs):
+        parts.append(_of_csf(tried, i, csf, silent=scorers.has_probability(csf), level=level))
+    found = pd.concat(parts, ignore_index=True)
+    exemplars = _exemplars(found, about, own, event, said, scorers, points)
+    found = found.assign(slice=np.arange(len(found)), exemplars=exemplars)
+    numbers = len(tried.candidates)
+    rule = f"a slice and its rest have {FEWEST_PATIENTS} patients at least"
+    found.attrs["note"] = (
+        f"{numbers} slices were tried ({rule}); p is adjusted for all of them (Holm). "
+        + (f"Columns with more than {MOST_GROUPS} values were left out: {', '.join(left_out)}." if left_out else "")
+    ).strip()
+    return found[[*SLICES, *(column for column in found.columns if column not in SLICES)]]
+
+
+def slice_attributes(
+    tables: Mapping[str, pd.DataFrame], clusters: Mapping[str, Int[np.ndarray, " _"]] | None = None
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Returns by test set what images can be told apart by, a row an image, as text; and the columns left out.
+
+    Columns that name images, patients or files are no attributes, nor are those with more than `MOST_GROUPS` values
+    that are no numbers. Numbers with more than ten values are cut at the quartiles of all images and called
+    `<column>_quarter`. A blank is no value.
+
+    Args:
+        tables: By test set, a row an image.
+        clusters: By test set, the cluster of every image, -1 for none.
+    """
+    table = pd.concat(list(tables.values()), ignore_index=True)
+    columns: dict[str, np.ndarray] = {
+        "test_set": np.repeat(np.array(list(tables), dtype=object), [len(one) for one in tables.values()])
+    }
+    left_out = []
+    for name in map(str, table.columns):
+        if name in _NO_ATTRIBUTES or name in (CLUSTER, "test_set"):
+            continue
+        values = table[name]
+        if values.dtype.kind in "iuf" and values.nunique() > _FEW_VALUES:
+            columns[f"{name}_quarter"] = _quarters(values.to_numpy(float))
+        elif values.dtype.kind in "iuf":
+            columns[name] = np.array(["" if np.isnan(x) else f"{x:g}" for x in values.to_numpy(float)], dtype=object)
+        else:
+            columns[name] = values.astype(object).where(values.notna(), "").astype(str).to_numpy(dtype=object)
+            if pd.Series(columns[name]).nunique() > MOST_GROUPS:
+                del columns[name]
+                left_out.append(name)
+    if clusters is not None:
+        assigned = np.concatenate([clusters[name] for name in tables])
+        columns[CLUSTER] = np.where(assigned < 0, "", assigned.astype(str)).astype(object)
+    whole = pd.DataFrame(columns)
+    places = np.cumsum([0, *(len(one) for one in tables.values())])
+    parts = {name: whole.iloc[places[i] : places[i + 1]].reset_index(drop=True) for i, name in enumerate(tables)}
+    return parts, left_out
+
+
+def silent_failures(said: Evaluated, scorers: Scorers, validation: Said | None = None) -> Bool[np.ndarray, "s n"]:
+    """Returns which images fail silently by each csf, as `silent_failure_rate` and `accepted_failure_rate` count them.
+
+    Args:
+        said: Of the images.
+        scorers: Of these networks.
+        validation: What the networks say of validation images; scores without a probability need it.
+
+    Raises:
+        ValueError: A score has neither a probability nor a threshold.
+    """
+    known = [scorers.has_probability(csf) for csf in scorers.csfs]
+    if validation is None and not all(known):
+        lacking = [csf for csf, has in zip(scorers.csfs, known, strict=True) if not has]
+        raise ValueError(
+            f"{', '.join(lacking)} have no probability of being right, and which of their failures are accepted takes "
+            "a threshold from validation images. Give `validation`, or calibrate the scores."
+        )
+    above = np.full(len(known), np.inf) if validation is None else thresholds(evaluate(validation, scorers))
+    sure = np.where(np.array(known)[:, None], said.probability > SILENT_ABOVE, said.score > above[:, None])
+    return (said.predicted != said.labels) & sure
+
+
+def _clusters(
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], features: Any, *, seed: int
+) -> Mapping[str, Int[np.ndarray, " _"]] | None:
+    """Returns by test set the cluster of every image, -1 in corrupted sets, as in the table of points."""
+    if features is None:
+        return None
+    sizes = [len(tables[name]) for name in outputs]
+    fitted = np.repeat([str(tables[name]["kind"].iloc[0]) != "corruption" for name in outputs], sizes)
+    assigned = np.full(len(fitted), -1)
+    if fitted.any():
+        assigned[fitted] = latent.feature_clusters(np.asarray(features)[fitted], seed=seed)
+    return dict(zip(outputs, np.split(assigned, np.cumsum(sizes)[:-1]), strict=True))
+
+
+class _Tried(NamedTuple):
+    """All candidates, a row each, and what was counted in them, a row a csf."""
+
+    candidates: pd.DataFrame
+    failures: Int[np.ndarray, "s k"]
+    rest_failures: Int[np.ndarray, "s k"]
+    low: Float[np.ndarray, "s k"]
+    high: Float[np.ndarray, "s k"]
+    p: Float[np.ndarray, "s k"]
+
+
+def _try(
+    event: Bool[np.ndarray, "s n"],
+    about: pd.DataFrame,
+    own: Bool[np.ndarray, " n"],
+    patients: Int[np.ndarray, " n"],
+    *,
+    seed: int,
+) -> _Tried:
+    """Returns the test of every candidate of every test set and of all images."""
+    names = about["test_set"].to_numpy(str)
+    sets = list(dict.fromkeys(names.tolist()))
+    scopes = [(name, np.flatnonzero(names == name)) for name in sets]
+    if len(set(names[own].tolist())) > 1:
+        scopes.insert(0, (ALL_SETS, np.flatnonzero(own)))
+    rng = np.random.default_rng(seed)
+    parts, counts = [], []
+    for scope, rows in scopes:
+        candidates, member = _candidates(scope, about.iloc[rows].reset_index(drop=True), patients[rows])
+        if not len(candidates):
+            continue
+        parts.append(candidates)
+        counts.append(_counts(event[:, rows], member, patients[rows], rng))
+    if not parts:
+        raise ValueError(
+            f"There is nothing to try: no value of an attribute is had by {FEWEST_PATIENTS} patients and not by as "
+            "many others. Give more images, or tables with columns that tell images apart."
+        )
+    return _Tried(pd.concat(parts, ignore_index=True), *(np.concatenate(one, axis=1) for one in zip(*counts)))
+
+
+def _candidates(
+    scope: str, about: pd.DataFrame, patients: Int[np.ndarray, " n"]
+) -> tuple[pd.DataFrame, Float[np.ndarray, "n k"]]:
+    """Returns the candidates of a scope and which images are in each; the same images come once."""
+    rows: list[dict[str, str]] = []
+    members: list[np.ndarray] = []
+    seen: dict[bytes, int] = {}
+    owner = np.unique(patients, return_inverse=True)[1]
+    for column in about.columns:
+        if column == "test_set" and scope != ALL_SETS:
+            continue
+        codes, values = pd.factorize(about[column], sort=True)
+        for code, value in enumerate(values.tolist()):
+            inside = codes == code
+            have = min(int(np.count_nonzero(np.bincount(owner[rows]))) for rows in (inside, ~inside))
+            if not value or have < FEWEST_PATIENTS:
+                continue
+            place = seen.setdefault(np.packbits(inside).tobytes(), len(rows))
+            if place < len(rows):
+                rows[place]["same"] += f", {column} = {value}"
+                continue
+            rows.append({"test_set": scope, "attribute": column, "value": value, "same": ""})
+            members.append(inside)
+    if not rows:
+        return pd.DataFrame(), np.zeros((len(about), 0), np.float32)
+    member = np.stack(members, axis=1).astype(np.float32)
+    table = pd.DataFrame(rows).assign(n=member.sum(axis=0).astype(np.int64), images=len(about))
+    return table.assign(words=_words(table, member)), member
+
+
+def _words(candidates: pd.DataFrame, member: Float[np.ndarray, "n k"]) -> list[str]:
+    """Returns of each cluster what describes it: values of most of its images that are rarer among all images."""
+    attribute, value = candidates["attribute"].to_numpy(str), candidates["value"].to_numpy(str)
+    named = np.flatnonzero(attribute != CLUSTER)
+    words = ["" for _ in attribute]
+    for place in np.flatnonzero(attribute == CLUSTER):
+        inside = member[:, place] == 1
+        share, usual = (member[rows][:, named].mean(axis=0, dtype=np.float64) for rows in (inside, slice(None)))
+        lift = share / usual
+        told: dict[str, str] = {}
+        for i in np.argsort(-lift, kind="stable"):
+            if share[i] >= _MOST_OF and lift[i] >= _LIFT and attribute[named[i]] not in told:
+                shares = f"{_percent(float(share[i]))} of it, {_percent(float(usual[i]))} of all"
+                told[attribute[named[i]]] = f"{attribute[named[i]]} = {value[named[i]]} ({shares})"
+        words[place] = ", ".join(list(told.values())[:2])
+    return words
+
+
+def _counts(
+    event: Bool[np.ndarray, "s n"],
+    member: Float[np.ndarray, "n k"],
+    patients: Int[np.ndarray, " n"],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, ...]:
+    """Returns silent failures in and outside each slice, both ends of the rate's interval, and p."""
+    count, size = event.astype(np.float32) @ member, member.sum(axis=0)
+    total = event.sum(axis=1, keepdims=True)
+    rate, rest = count / size, (total - count) / (len(member) - size)
+    codes = np.unique(patients, return_inverse=True)[1]
+    single = codes.max() + 1 == len(codes)
+    low, high = _interval(event, member, codes, count, size)
+    p = np.zeros(count.shape)
+    for _ in range(1 if single else DRAWS):
+        drawn = np.arange(len(codes)) if single else _one_a_patient(codes, rng)
+        p += _fisher(event[:, drawn], member[drawn])
+    p = p if single else np.minimum(2 * p / DRAWS, 1)
+    whole = (np.rint(x).astype(np.int64) for x in (count, total - count))
+    return *whole, low, high, np.where(rate > rest, p, 1.0)
+
+
+def _one_a_patient(codes: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " g"]:
+    shuffled = rng.permutation(len(codes))
+    return shuffled[np.unique(codes[shuffled], return_index=True)[1]]
+
+
+def _fisher(event: Bool[np.ndarray, "s m"], member: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "s k"]:
+    """Returns the chance of as many events in each slice or more, if they fell on images without regard to it."""
+    count, size = np.rint(event.astype(np.float32) @ member), member.sum(axis=0)
+    total = np.broadcast_to(event.sum(axis=1, keepdims=True), count.shape)
+    # Many scores agree on every failure, and each distribution is slow.
+    cells = np.stack([count, total, np.broadcast_to(size, count.shape)], axis=-1).reshape(-1, 3).astype(np.int64)
+    distinct, place = np.unique(cells, axis=0, return_inverse=True)
+    p = hypergeom.sf(distinct[:, 0] - 1, len(member), distinct[:, 1], distinct[:, 2])
+    return np.clip(p, 0, 1)[place.ravel()].reshape(count.shape)
+
+
+def _interval(
+    event: Bool[np.ndarray, "s n"],
+    member: Float[np.ndarray, "n k"],
+    codes: Int[np.ndarray, " n"],
+    count: Float[np.ndarray, "s k"],
+    size: Float[np.ndarray, " k"],
+) -> tuple[Float[np.ndarray, "s k"], Float[np.ndarray, "s k"]]:
+    """Returns Clopper and Pearson's 95 % interval of each rate, of as many images as the slice's patients are worth."""
+    worth = np.broadcast_to(size.astype(np.float64), count.shape)
+    if codes.max() + 1 < len(codes):
+        order = np.argsort(codes, kind="stable")
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+        per_patient = np.add.reduceat(member[order], starts, axis=0)
+        patients = (per_patient > 0).sum(axis=0)
+        rows = []
+        for failed, rate in zip(event, count / size, strict=True):
+            failures = np.add.reduceat(member[order] * failed[order, None], starts, axis=0)
+            spread = ((failures - per_patient * rate) ** 2).sum(axis=0) / size**2
+            plain = rate * (1 - rate)
+            rows.append(np.where(plain > 0, plain / np.where(spread > 0, spread, 1), patients))
+        worth = np.clip(np.stack(rows), 1, np.maximum(size, patients))
+    failures = count / size * worth
+    low = np.where(count > 0, beta.ppf(0.025, np.maximum(failures, 1e-9), worth - failures + 1), 0.0)
+    high = np.where(count < size, beta.ppf(0.975, failures + 1, np.maximum(worth - failures, 1e-9)), 1.0)
+    return low, high
+
+
+def _of_csf(tried: _Tried, csf: int, name: str, *, silent: bool, level: float) -> pd.DataFrame:
+    """Returns the slices of one csf with more silent failures than the rest, ranked."""
+    failures, rest = tried.failures[csf], tried.rest_failures[csf]
+    n = tried.candidates["n"].to_numpy()
+    outside = tried.candidates["images"].to_numpy() - n
+    # Where nothing fails silently there is nothing to find, and nothing is tried.
+    p = np.where(failures + rest > 0, tried.p[csf], np.nan)
+    table = tried.candidates.drop(columns="images").assign(
+        csf=name,
+        failures=failures,
+        rate=failures / n,
+        rest_rate=rest / outside,
+        low=tried.low[csf],
+        high=tried.high[csf],
+        p=p,
+        p_adjusted=holm(p),
+        tried=int(np.isfinite(p).sum()),
+    )
+    table = table.assign(significant=(table["p_adjusted"] <= level).astype(np.int64))
+    table = table[table["rate"] > table["rest_rate"]].sort_values(["p_adjusted", "p", "n"], kind="stable")
+    shown = table.head(max(int(table["significant"].sum()), ALSO_SHOWN))
+    what = "silent failures" if silent else "accepted failures"
+    return shown.assign(text=[_sentence(row, what) for row in shown.itertuples()]).reset_index(drop=True)
+
+
+def _sentence(row: tuple, what: str) -> str:
+    one = row._asdict()  # pyright: ignore[reportAttributeAccessIssue]
+    where = "" if one["test_set"] == ALL_SETS else f"in {one['test_set']}, "
+    name = f"cluster {one['value']}" if one["attribute"] == CLUSTER else f"{one['attribute']} = {one['value']}"
+    mostly = f", mostly {one['words']}" if one["words"] else ""
+    same = f" (the same images as{one['same'][1:]})" if one["same"] else ""
+    chance = "" if one["significant"] else "; chance explains it"
+    return (
+        f"{where}{name}{mostly}{same}: {one['failures']} of {one['n']} are {what}, {_percent(one['rate'])}; "
+        f"elsewhere {_percent(one['rest_rate'])}{chance}"
+    )
+
+
+def _exemplars(
+    found: pd.DataFrame,
+    about: pd.DataFrame,
+    own: Bool[np.ndarray, " n"],
+    event: Bool[np.ndarray, "s n"],
+    said: Evaluated,
+    scorers: Scorers,
+    points: pd.DataFrame | None,
+) -> list[str]:
+    """Returns of each slice the ids of its most confident silent failures among the drawn points."""
+    if points is None:
+        return [""] * len(found)
+    names = about["test_set"].to_numpy(str)
+    ids = dict(zip(zip(points["test_set"], points["row"], strict=True), points["id"], strict=True))
+    row = np.zeros(len(names), np.int64)
+    for name in dict.fromkeys(names.tolist()):
+        row[names == name] = np.arange((names == name).sum())
+    drawn = np.array([ids.get(place, -1) for place in zip(names.tolist(), row.tolist(), strict=True)])
+    csfs = {csf: i for i, csf in enumerate(scorers.csfs)}
+    order = {csf: np.argsort(-said.score[i], kind="stable") for csf, i in csfs.items()}
+    texts = []
+    for test_set, attribute, value, csf in found[["test_set", "attribute", "value", "csf"]].itertuples(index=False):
+        inside = (about[attribute].to_numpy(str) == value) & event[csfs[csf]] & (drawn >= 0)
+        inside &= own if test_set == ALL_SETS else names == test_set
+        chosen = order[csf][inside[order[csf]]][:EXEMPLARS]
+        texts.append(" ".join(map(str, drawn[chosen].tolist())))
+    return texts
+
+
+def _quarters(values: Float[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
+    """Returns in which quarter of all values each one is, as text."""
+    edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1]))
+    names = np.array([f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)], object)
+    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
+    return np.where(np.isnan(values), "", names[place])
+
+
+def _percent(share: float) -> str:
+    """Returns a share in percent, with a decimal where it is small."""
+    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1f} %"
+
+
+def _check(
+    outputs: Mapping[str, Said],
+    tables: Mapping[str, pd.DataFrame],
+    clusters: Mapping[str, Int[np.ndarray, " _"]] | None,
+) -> None:
+    if not outputs or not set(outputs) <= set(tables):
+        raise ValueError(
+            f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
+            f"and {', '.join(tables) or 'none'}."
+        )
+    for name, said in outputs.items():
+        n, rows = len(first_network(said)), len(tables[name])
+        if n != rows or not n:
+            raise ValueError(f"{name} has {n} outputs and {rows} rows; both must be equal, above 0.")
+        if "kind" not in tables[name].columns:
+            raise ValueError(f"The table of {name} has no column kind. Say which kind of test set it is.")
+        assigned = n if clusters is None else len(clusters.get(name, ()))
+        if assigned != n:
+            raise ValueError(f"{name} has {n} images and clusters of {assigned}. Give the cluster of every image.")
