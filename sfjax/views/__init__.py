@@ -19,4 +19,23 @@ from sfjax.views.response import shift_response
 from sfjax.views.slices import failure_slices
 from sfjax.views.thumbnails import thumbnails
 
-__all__ = ["LinkedChart", "TaskPage", "concept_clusters", "corruption_strip", "failure_gallery", "failure_slices", "failure_table", "latent_2d", "latent_3d", "latent_dashboard", "linked_chart", "page", "rank_plot", "representatives_table", "risk_coverage", "save", "shift_response", "thumbnails",]
+__all__ = [
+    "LinkedChart",
+    "TaskPage",
+    "concept_clusters",
+    "corruption_strip",
+    "failure_gallery",
+    "failure_slices",
+    "failure_table",
+    "latent_2d",
+    "latent_3d",
+    "latent_dashboard",
+    "linked_chart",
+    "page",
+    "rank_plot",
+    "representatives_table",
+    "risk_coverage",
+    "save",
+    "shift_response",
+    "thumbnails",
+]

@@ -1,7 +1,8 @@
 """What a page carries of a table and of a chart: columns that are read once, and a specification without its rows."""
 
+import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import altair as alt
@@ -33,41 +34,30 @@ class LinkedChart(NamedTuple):
 
 
 def linked_chart(
-    view: Callable[..., alt.TopLevelMixin],
-    table: pd.DataFrame,
-    *,
-    name: str,
-    title: str,
-    hint: str,
-    **options: Any,
+    view: Callable[..., alt.TopLevelMixin], table: pd.DataFrame, *, title: str, hint: str, **options: Any
 ) -> LinkedChart:
     """Returns a view as a section of a page: inputs that the view has by itself become those of the section.
 
     Args:
         view: Takes the table and `linked`.
-        table: As the view wants and draws it.
-        name: Of the view's data set.
+        table: As the view wants it.
         title: Of the section.
         hint: How it is read.
         **options: For the view.
-
-    Raises:
-        ValueError: The view has no such data set, or another one as text, which a page cannot hand over as rows.
     """
     spec = view(table, linked=True, **options).to_dict()
-    texts = [key for key, rows in spec.get("datasets", {}).items() if isinstance(rows, str)]
-    if texts != [name]:
-        raise ValueError(
-            f"The view for {title!r} must have the one data set {name} as text; it has {', '.join(texts) or 'none'}."
-        )
+    data = {}
+    for name, rows in list(spec.get("datasets", {}).items()):
+        if isinstance(rows, str):  # a page hands over rows: reading CSV would run code made at run time
+            data[name] = _read(rows, _types(spec, name))
+            spec = without(spec, name)
     own = view(table, **options).to_dict().get("params", [])
     inputs = tuple(
         {key: param[key] for key in ("name", "bind", "value")}
         for param in own
-        if "bind" in param and isinstance(param["bind"], dict) and "input" in param["bind"]
-        if param["name"] not in FOLLOWED and "value" in param
+        if "value" in param and "input" in param.get("bind", {}) and param["name"] not in FOLLOWED
     )
-    return LinkedChart(title, hint, _without_inputs(without(spec, name)), {name: table}, inputs)
+    return LinkedChart(title, hint, spec, data, inputs)
 
 
 def packed_columns(table: pd.DataFrame) -> dict[str, Any]:
@@ -75,7 +65,7 @@ def packed_columns(table: pd.DataFrame) -> dict[str, Any]:
 
     Text is a list of its values and their places in it: a page's many rows share few of them.
     """
-    return {name: _packed(table[name]) for name in table.columns}
+    return {str(name): _packed(table[name]) for name in table.columns}
 
 
 def _packed(column: pd.Series) -> Any:
@@ -83,17 +73,31 @@ def _packed(column: pd.Series) -> Any:
     if values.dtype.kind in "iu":
         return values.tolist()
     if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        return values.tolist() if finite.all() else [v if ok else None for v, ok in zip(values.tolist(), finite)]
+        return [value if math.isfinite(value) else None for value in values.tolist()]
     if any(isinstance(value, int | float | np.number) for value in column.dropna()):
         return [None if isinstance(value, float) and math.isnan(value) else value for value in column.tolist()]
     codes, levels = pd.factorize(column, use_na_sentinel=True)
     return {"levels": [str(level) for level in levels], "codes": codes.tolist()}
 
 
-def _without_inputs(spec: dict[str, Any]) -> dict[str, Any]:
-    params = [
-        {key: value for key, value in param.items() if key != "bind" or not isinstance(value, dict)}
-        for param in spec.get("params", [])
-    ]
-    return {**spec, "params": params} if params else spec
+def _read(rows: str, types: Mapping[str, str]) -> pd.DataFrame:
+    table = pd.read_csv(io.StringIO(rows), dtype=str, keep_default_na=False)
+    numbers = [name for name in table.columns if types.get(name) == "number"]
+    return table.assign(**{name: pd.to_numeric(table[name].replace("", None)) for name in numbers})
+
+
+def _types(node: Any, name: str) -> Mapping[str, str]:
+    """Returns the types of the columns of a data set, from where a layer reads it."""
+    return next((data["format"]["parse"] for data in _sources(node) if data.get("name") == name and "format" in data), {})
+
+
+def _sources(node: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(node, dict):
+        if isinstance(node.get("data"), dict):
+            yield node["data"]
+        for key, value in node.items():
+            if key != "datasets":
+                yield from _sources(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _sources(item)

@@ -20,20 +20,18 @@ import pandas as pd
 import vl_convert
 
 from sfjax.views import palette
+from sfjax.views.corruption import check_strips
 from sfjax.views.curves import risk_coverage
 from sfjax.views.inline import without
 from sfjax.views.latent import in_radii, latent_3d
+from sfjax.views.latent_2d import latent_2d
 from sfjax.views.linked import LinkedChart, packed_columns
 from sfjax.views.results import metric_titles, summarize
+from sfjax.views.slices import check_slices
 from sfjax.views.tables import POINTS_PER_CSF, SOURCE, check_curves, check_points, check_promises, csf_names, require
 from sfjax.views.thumbnails import PREFIX
 
 DIAGNOSIS: Final = ("sign", "test_set", "csf", "value", "low", "high", "text")
-SLICES: Final = (
-    "slice", "test_set", "attribute", "value", "csf", "n", "failures", "rate", "rest_rate", "low", "high", "p",
-    "p_adjusted", "exemplars", "text",
-)  # fmt: skip
-STRIPS: Final = ("sample", "corruption", "level", "csf", "label", "predicted", "confidence", "correct", "image")
 CSS: Final = ("page", "parts")
 SCRIPTS: Final = (
     "elements", "charts", "findings", "galleries", "latent", "strips", "results", "promises", "panel", "layout", "page",
@@ -56,10 +54,11 @@ class TaskPage(NamedTuple):
         probabilities: The csfs whose confidence is a probability; that of others is a rank.
         notes: Sentences below the task's views.
         promises: What became of promises about risk, as `sfjax.views.tables.check_promises` wants it; may be empty.
-        diagnosis: Columns `DIAGNOSIS`: a row a finding, in the order of the page; may be empty.
-        slices: Columns `SLICES`: groups of images with more silent failures than the rest, the worst first; may be
-            empty. A point belongs to one if its column `attribute` has the text `value` and the test set is the same.
-        strips: Columns `STRIPS`: what a csf says of a sample at a level of a corruption; may be empty.
+        diagnosis: Findings by numbers, as `check_diagnosis` wants them; may be empty.
+        slices: Groups of images with more silent failures than the rest, as `sfjax.views.slices.check_slices` wants
+            them; may be empty. A point is in one if its column `attribute` has the text `value` in the same test set.
+        strips: What csfs say of images through the levels of corruptions, as `sfjax.views.corruption.check_strips`
+            wants it; may be empty.
         strip_images: WebP data URIs by the column image of `strips`.
         charts: Further charts, each a section.
     """
@@ -121,6 +120,22 @@ def page(tasks: Sequence[TaskPage], *, title: str, subtitle: str, images: bool =
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _asset("page.html"))
 
 
+def check_diagnosis(diagnosis: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of findings as the page reads it; it may be empty.
+
+    Args:
+        diagnosis: Columns `DIAGNOSIS`: a row a finding, in the order of the page; `csf` and `test_set` are empty where
+            it is of none; the ends of the interval may be NaN.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    if not len(diagnosis):
+        return pd.DataFrame(columns=pd.Index(DIAGNOSIS))
+    require("diagnosis", diagnosis, DIAGNOSIS)
+    return diagnosis[list(DIAGNOSIS)].reset_index(drop=True)
+
+
 def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
     points = in_radii(check_points(task.points))
     csfs = csf_names(points)
@@ -132,13 +147,13 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
     per_csf = (*POINTS_PER_CSF, "rank")
     scores = [f"{column}_{csf}" for csf in csfs for column in per_csf]
     tables, charts = [packed_columns(curves)], []
-    known = {id(task.curves): 0}
     for chart in task.charts:
-        for table in chart.data.values():
-            if id(table) not in known:
-                known[id(table)] = len(tables)
-                tables.append(packed_columns(table))
-        data = {name: known[id(table)] for name, table in chart.data.items()}
+        data = {}
+        for name, table in chart.data.items():
+            packed = packed_columns(table)
+            if packed not in tables:
+                tables.append(packed)
+            data[name] = tables.index(packed)
         charts.append({"title": chart.title, "hint": chart.hint, "spec": chart.spec, "data": data,
                        "inputs": [dict(given) for given in chart.inputs]})  # fmt: skip
     sets = _test_sets(points)
@@ -160,27 +175,19 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
         "results": packed_columns(results),
         "metrics": metric_titles(results["metric"].unique().tolist()),
         "promises": packed_columns(check_promises(task.promises)),
-        "diagnosis": _optional("diagnosis", task.diagnosis, DIAGNOSIS),
-        "slices": _optional("slices", task.slices, SLICES),
-        "strips": _optional("strips", task.strips, STRIPS),
+        "diagnosis": packed_columns(check_diagnosis(task.diagnosis)),
+        "slices": packed_columns(check_slices(task.slices)) if len(task.slices) else {},
+        "strips": packed_columns(check_strips(task.strips)) if len(task.strips) else {},
         "stripImages": _bare(task.strip_images),
         "drawn": _drawn(points, csfs[0]),
         "notes": list(task.notes),
         "latent": without(latent.to_dict(), "sf_points"),
-        "latent2d": None,
+        "latent2d": without(latent_2d(points, linked=True).to_dict(), "sf_points") if "u" in points else None,
         "curves": 0,
         "riskCoverage": without(risk_coverage(curves, linked=True).to_dict(), "sf_curves"),
         "tables": tables,
         "charts": charts,
     }
-
-
-def _optional(name: str, table: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
-    """Returns a table that may be empty, and then has no column."""
-    if not len(table):
-        return {}
-    require(name, table, columns)
-    return packed_columns(table[list(columns)])
 
 
 def _test_sets(*tables: pd.DataFrame) -> list[dict[str, str]]:

@@ -46,6 +46,7 @@ def make_slices(points: pd.DataFrame) -> pd.DataFrame:
              "n": len(found), "failures": len(wrong), "rate": 0.26 / (number + 1), "rest_rate": 0.02,
              "low": 0.18 / (number + 1), "high": 0.35 / (number + 1), "p": 1e-5,
              "p_adjusted": 2e-4,
+             "words": "", "significant": 1 - number, "tried": 4,
              "exemplars": " ".join(str(i) for i in wrong["id"].head(3)),
              "text": f"{attribute} = {value}: {len(wrong)} of {len(found)} are silent failures; elsewhere 2 %"}
         )  # fmt: skip

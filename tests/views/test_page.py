@@ -70,7 +70,7 @@ def target(table: pd.DataFrame, *, linked: bool = False) -> alt.Chart:
 @pytest.fixture(scope="module")
 def content() -> str:
     curves = make_curves()
-    chart = linked_chart(target, curves, name="sf_rows", title="Target", hint="")
+    chart = linked_chart(target, curves, title="Target", hint="")
     tasks = [
         make_task()._replace(curves=curves, charts=(chart,)),
         make_task(f"cells {EVIL}", ("control", EVIL, *(f"type {i}" for i in range(14))), images=False),
@@ -131,7 +131,7 @@ def test_columns_keep_what_they_hold():
 def test_sections_without_rows_are_left_out_and_wrong_tables_refused():
     empty = make_task()._replace(diagnosis=pd.DataFrame(), slices=pd.DataFrame(), strips=pd.DataFrame())
     task = unpacked(page([empty], title="t", subtitle=""))
-    assert (task["diagnosis"], task["slices"], task["strips"]) == ({}, {}, {})
+    assert texts_of(task["diagnosis"]["sign"]) == [] and (task["slices"], task["strips"]) == ({}, {})
     for name, column in (("diagnosis", "low"), ("slices", "p_adjusted"), ("strips", "predicted")):
         broken = make_task()._replace(**{name: getattr(make_task(), name).drop(columns=column)})
         with pytest.raises(ValueError, match=f"table of {name} lacks the columns {column}"):
@@ -140,17 +140,15 @@ def test_sections_without_rows_are_left_out_and_wrong_tables_refused():
 
 def test_a_chart_of_the_same_table_does_not_carry_it_again():
     curves = make_curves()
-    chart = linked_chart(risk_coverage, curves, name="sf_curves", title="Again", hint="")
+    chart = linked_chart(risk_coverage, curves, title="Again", hint="")
     task = unpacked(page([make_task()._replace(curves=curves, charts=(chart, chart))], title="t", subtitle=""))
     assert len(task["tables"]) == 1 and [chart["data"] for chart in task["charts"]] == [{"sf_curves": 0}] * 2
     assert chart.inputs == ()  # the page chooses the panels
     assert "sf_curves" not in task["charts"][0]["spec"]["datasets"]
-    with pytest.raises(ValueError, match="must have the one data set sf_nothing"):
-        linked_chart(risk_coverage, curves, name="sf_nothing", title="Again", hint="")
 
 
 def test_inputs_of_a_view_become_those_of_its_section():
-    chart = linked_chart(target, make_curves(), name="sf_rows", title="Target", hint="")
+    chart = linked_chart(target, make_curves(), title="Target", hint="")
     assert [given["name"] for given in chart.inputs] == ["sf_target"] and chart.inputs[0]["bind"]["max"] == 1
 
 
