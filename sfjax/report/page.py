@@ -20,6 +20,9 @@ CARDS: Final = 24
 """Of each test set and csf, so many failures and successes have a card with a larger image."""
 LARGE: Final = 5.0
 """Megabytes above which a page says that it is large."""
+RANKED: Final = "aurc"
+MOST_RANKED: Final = 24
+"""Of more scores, those with the best mean ranks are in the table of ranks."""
 
 
 class TaskReport(NamedTuple):
@@ -42,6 +45,8 @@ class TaskReport(NamedTuple):
         bins: Accuracy against confidence in bins; may be empty.
         histogram: Counts of correct predictions and failures by confidence; may be empty.
         confusion: Counts of classes and predictions; may be empty.
+        operating: What thresholds that are chosen on i.i.d. images do elsewhere; may be empty. For these four, see
+            `sfjax.report.bins`.
     """
 
     name: str
@@ -59,6 +64,7 @@ class TaskReport(NamedTuple):
     bins: pd.DataFrame = pd.DataFrame()
     histogram: pd.DataFrame = pd.DataFrame()
     confusion: pd.DataFrame = pd.DataFrame()
+    operating: pd.DataFrame = pd.DataFrame()
 
 
 def write_report(
@@ -145,7 +151,34 @@ def _task_page(task: TaskReport, results: pd.DataFrame) -> views.TaskPage:
         slices=task.slices,
         strips=task.strips,
         strip_images=task.strip_images,
+        charts=_charts(task, results),
     )
+
+
+def _charts(task: TaskReport, results: pd.DataFrame) -> tuple[views.LinkedChart, ...]:
+    """Returns the sections of charts whose tables have rows."""
+    known = (
+        (views.operating_point, task.operating, "Working points",
+         "A threshold that is chosen on i.i.d. images, and what it does on every test set: what is still accepted, the risk "
+         "among that, and the failures that it misses. Circle: the target is kept; triangle: above it, as chance may "
+         "explain; cross: broken, the whole interval is above."),
+        (views.reliability, task.bins, "Reliability",
+         "Accuracy against stated confidence in bins of equal mass, with 95 % intervals. Below the diagonal the score is "
+         "overconfident."),
+        (views.confidence_histogram, task.histogram, "Confidence",
+         "How confident correct predictions (upwards) and failures (downwards) are. Failures at the right are silent."),
+        (views.confusion, task.confusion, "Confusion",
+         "Rows: the true class. Orange cells are wrong, and the stronger the more confident on average."),
+    )  # fmt: skip
+    charts = [views.linked_chart(view, table, title=title, hint=hint) for view, table, title, hint in known if len(table)]
+    if (results["metric"] == RANKED).any():
+        hint = (
+            "AURC × 1000 of every score and test set, lower is better; color is the rank within a row. Framed: the best; "
+            "dashed: as good as the best, for all these images can tell."
+        )
+        options = {"metric": RANKED, "csfs": MOST_RANKED}
+        charts.append(views.linked_chart(views.aurc_table, results, title="Ranks", hint=hint, **options))
+    return tuple(charts)
 
 
 def _clustered(points: pd.DataFrame) -> pd.DataFrame:

@@ -88,7 +88,9 @@ def _read(rows: str, types: Mapping[str, str]) -> pd.DataFrame:
 
 def _types(node: Any, name: str) -> Mapping[str, str]:
     """Returns the types of the columns of a data set, from where a layer reads it."""
-    return next((data["format"]["parse"] for data in _sources(node) if data.get("name") == name and "format" in data), {})
+    return next(
+        (data["format"]["parse"] for data in _sources(node) if data.get("name") == name and "format" in data), {}
+    )
 
 
 def _sources(node: Any) -> Iterator[Mapping[str, Any]]:

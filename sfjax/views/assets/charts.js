@@ -74,15 +74,11 @@ class Chart {
   }
 }
 
-// Panels side by side as many as fit; a single panel as wide as there is room, up to what is easy to read.
+// Panels side by side, as many as there is room for.
 function fitted(spec, room) {
-  const panels = spec.spec && (spec.facet || spec.repeat);
-  if (panels) {
-    const columns = Math.max(1, Math.min(spec.columns ?? 3, Math.floor(room / 300)));
-    spec.columns = columns;
-    const inner = spec.spec;
-    if (typeof inner.width !== "object") inner.width = Math.max(160, Math.min(380, Math.floor((room - 60) / columns - 40)));
-  }
+  if (!spec.facet?.field) return spec;
+  const { width } = spec.spec;
+  spec.columns = Math.max(1, Math.floor(room / ((typeof width === "number" ? width : 260) + 60)));
   return spec;
 }
 

@@ -79,15 +79,16 @@ function drawSlices(panel) {
     const ids = membersOf(panel, row).map((point) => point.id);
     const shown = String(row.exemplars ?? "").split(" ").map((id) => panel.byId.get(Number(id))).filter(Boolean).slice(0, 4);
     const words = `${percent(row.rate, 1)} against ${percent(row.rest_rate, 1)} of the rest`;
-    return element("tr", {},
+    return element("tr", { class: row.significant ? null : "unsure" },
       element("th", { scope: "row", class: "words" }, action(row.text, () => panel.mark(panel.isMarked(ids) ? [] : ids, shown[0] ?? panel.byId.get(ids[0])),
-        { class: "slice", "data-slice": row.slice, "data-marks": ids.join(" "), "aria-pressed": "false", disabled: !ids.length,
-          title: ids.length ? `Mark its ${ids.length} drawn images` : "None of its images is drawn" })),
-      element("td", { class: "text" }, row.test_set),
+        { class: "slice", "aria-description": row.words || null, "data-slice": row.slice, "data-marks": ids.join(" "), "aria-pressed": "false", disabled: !ids.length,
+          title: ids.length ? `Mark its ${ids.length} drawn images` : "None of its images is drawn" }),
+        row.words ? element("span", { class: "of" }, `mostly ${row.words}`) : null),
+      element("td", { class: "text" }, row.test_set === ALL ? "all test sets" : row.test_set),
       element("td", {}, String(row.failures), element("span", { class: "of" }, ` / ${row.n}`)),
       element("td", {}, element("strong", {}, percent(row.rate, 1)), element("span", { class: "interval" }, `rest ${percent(row.rest_rate, 1)}`)),
       element("td", {}, whisker({ value: row.rate, low: row.low, high: row.high, rest: row.rest_rate }, [0, top], words)),
-      element("td", {}, number(row.p_adjusted)),
+      element("td", {}, number(row.p_adjusted), row.significant ? null : element("span", { class: "interval" }, "may be chance")),
       element("td", {}, element("div", { class: "exemplars" }, ...shown.map((point) => {
         const picture = panel.picture(point);
         return picture && element("button", { type: "button", class: "exemplar", "data-id": point.id, "aria-pressed": "false",
