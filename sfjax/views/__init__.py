@@ -4,8 +4,10 @@ A view reads no file, keeps no state and knows no classifier; what it needs is i
 its colors are in `sfjax.views.palette`. Parameters that a page may set are named `sf_*`.
 """
 
+from sfjax.views.calibration import confidence_histogram, reliability
 from sfjax.views.clusters import concept_clusters, representatives_table
 from sfjax.views.compose import latent_dashboard
+from sfjax.views.confusion import confusion
 from sfjax.views.corruption import corruption_strip
 from sfjax.views.curves import risk_coverage
 from sfjax.views.export import save
@@ -13,16 +15,21 @@ from sfjax.views.gallery import failure_gallery, failure_table
 from sfjax.views.latent import latent_3d
 from sfjax.views.latent_2d import latent_2d
 from sfjax.views.linked import LinkedChart, linked_chart
+from sfjax.views.operating import operating_point
 from sfjax.views.page import TaskPage, page
 from sfjax.views.ranks import rank_plot
 from sfjax.views.response import shift_response
+from sfjax.views.results_table import aurc_table
 from sfjax.views.slices import failure_slices
 from sfjax.views.thumbnails import thumbnails
 
 __all__ = [
     "LinkedChart",
     "TaskPage",
+    "aurc_table",
     "concept_clusters",
+    "confidence_histogram",
+    "confusion",
     "corruption_strip",
     "failure_gallery",
     "failure_slices",
@@ -31,8 +38,10 @@ __all__ = [
     "latent_3d",
     "latent_dashboard",
     "linked_chart",
+    "operating_point",
     "page",
     "rank_plot",
+    "reliability",
     "representatives_table",
     "risk_coverage",
     "save",

@@ -167,7 +167,6 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
         "probabilities": sorted(task.probabilities),
         "sets": sets,
         "allSets": _test_sets(points, curves, results),
-        "curveSets": curves["test_set"].nunique(),
         "points": packed_columns(points.drop(columns=scores)),
         "scores": {
             csf: packed_columns(points[[f"{c}_{csf}" for c in per_csf]].set_axis(per_csf, axis=1)) for csf in csfs

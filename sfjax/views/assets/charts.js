@@ -26,11 +26,14 @@ class Chart {
 
   async draw() {
     this.room = this.box.clientWidth;
-    const options = { mode: "vega-lite", renderer: "canvas", actions: false, tooltip: this.tooltip, ast: this.strict };
-    const spec = this.fit(structuredClone(this.spec), this.room);
-    spec.datasets = { ...spec.datasets, ...this.rows };
+    const options = { mode: "vega-lite", renderer: "canvas", actions: false, tooltip: this.tooltip, ast: this.strict, logLevel: 1 };
+    this.panels = this.count();
+    const spec = this.fit(structuredClone(this.spec), this.room, this.panels);
+    const given = { ...this.rows };
+    spec.datasets = { ...spec.datasets, ...given };
     const view = (await vegaEmbed(this.box, spec, options)).view;
     this.view = this.box.view = view;
+    for (const [name, rows] of Object.entries(this.rows)) if (rows !== given[name]) view.data(name, rows);
     for (const [name, value] of this.values) this.hand(name, value);
     for (const [kind, name, act] of this.listeners) this.listen(kind, name, act);
     await view.runAsync();
@@ -48,9 +51,19 @@ class Chart {
     return this.view?.runAsync();
   }
 
+  // Panels that come or go change what stands where.
   data(name, rows) {
     this.rows[name] = rows;
+    if (this.view && this.spec.facet && this.panels !== this.count()) return this.redraw();
     return this.view?.data(name, rows).runAsync();
+  }
+
+  count() { return new Set(Object.values(this.rows).flatMap((rows) => rows.map((row) => row.test_set))).size; }
+
+  redraw() {
+    this.view.finalize();
+    this.view = null;
+    this.ready = this.draw();
   }
 
   signal(name) { return this.view.signal(name); }
@@ -67,10 +80,7 @@ class Chart {
 
   // Panels side by side do not follow the window by themselves.
   resized() {
-    if (!this.view || !this.box.clientWidth || Math.abs(this.box.clientWidth - this.room) < 24) return;
-    this.view.finalize();
-    this.view = null;
-    this.ready = this.draw();
+    if (this.view && this.box.clientWidth && Math.abs(this.box.clientWidth - this.room) > 24) this.redraw();
   }
 }
 
@@ -89,10 +99,10 @@ function legendColumns(node, columns) {
 }
 
 // The curves of all scores in one panel a test set.
-function fittedCurves(count, scores) {
-  return (spec, room) => {
-    spec.columns = Math.max(1, Math.min(count, Math.floor(room / 300)));
-    spec.spec.width = Math.min(440, Math.floor((room - 70) / spec.columns - 30));
+function fittedCurves(scores) {
+  return (spec, room, panels) => {
+    spec.columns = Math.max(1, Math.min(panels, Math.floor(room / 300)));
+    spec.spec.width = Math.min(420, Math.floor((room - 70) / spec.columns - 30));
     legendColumns(spec.spec, Math.max(1, Math.min(scores, Math.floor(room / 110))));
     return spec;
   };

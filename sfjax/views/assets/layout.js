@@ -45,7 +45,7 @@ Object.assign(Panel.prototype, {
 
   curveSection() {
     const box = element("div", { class: "chart lazy" });
-    const chart = new Chart(box, this.task.riskCoverage, { strict: this.task.strict, fit: fittedCurves(this.task.curveSets, this.task.csfs.length) });
+    const chart = new Chart(box, this.task.riskCoverage, { strict: this.task.strict, fit: fittedCurves(this.task.csfs.length) });
     chart.tables = { sf_curves: this.table(this.task.curves) };
     this.follow(chart);
     chart.whenNear();
