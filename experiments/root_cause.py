@@ -141,6 +141,7 @@ def run(chosen: Arguments, config: Config) -> None:
             found = write_outcome(pd.concat(parts, ignore_index=True), chosen)
             for name, chart in figures(pd.concat(parts[-len(dials) :]), chosen):
                 save_figure(chosen.out / "figures" / name, chart)
+            save_figure(chosen.out / "figures" / "causes", views.cause_table(found, subtitle=_about(chosen)))
     for title, head, rows in verdict_tables(found):
         print(f"{title}\n\n{markdown(head, rows)}")
     print(f"Verdicts:  {chosen.out / 'causes.md'}\nResponses: {chosen.out / 'responses.csv'}")
@@ -211,13 +212,10 @@ end of the dial: intervals are too narrow as a rule.
 
 def causes_text(found: pd.DataFrame, chosen: Arguments) -> str:
     """Returns which scores see which causes, as Markdown: the verdicts of each task, then the numbers behind them."""
-    plural = "network" if len(chosen.seeds) == 1 else "networks"
-    networks = f"{chosen.network}, {len(chosen.seeds)} {plural} a task (seeds {', '.join(map(str, chosen.seeds))})"
-    size = f"{chosen.training_images} training and {chosen.images} test images of {chosen.image_size} px"
     lines = [
         "# Which scores see which causes",
         "",
-        f"{networks}, {size}; seed of the data {chosen.data_seed}.",
+        _about(chosen),
         "",
         LEGEND,
     ]
@@ -238,6 +236,13 @@ def causes_text(found: pd.DataFrame, chosen: Arguments) -> str:
         head = ["cause", "csf", "failure AUROC, % (change)", "silent failures, % (change)", "AURC x 1000", "verdict"]
         lines += ["", markdown(head, body)]
     return "\n".join(lines) + "\n"
+
+
+def _about(chosen: Arguments) -> str:
+    plural = "network" if len(chosen.seeds) == 1 else "networks"
+    networks = f"{chosen.network}, {len(chosen.seeds)} {plural} a task (seeds {', '.join(map(str, chosen.seeds))})"
+    size = f"{chosen.training_images} training and {chosen.images} test images of {chosen.image_size} px"
+    return f"{networks}, {size}; seed of the data {chosen.data_seed}."
 
 
 def _change(row: Mapping[Any, Any], metric: str) -> str:

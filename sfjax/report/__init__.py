@@ -1,5 +1,6 @@
 """The report of a run: tables made of outputs, and the page that shows them."""
 
+from sfjax.report.bins import ScoreTables, operating_table, score_tables
 from sfjax.report.page import TaskReport, write_report
 from sfjax.report.slices import failure_slices, slice_attributes
 from sfjax.report.strips import Strips, corrupted_images, strips_table
@@ -7,12 +8,15 @@ from sfjax.report.tables import Points, curves_table, points_table
 
 __all__ = [
     "Points",
+    "ScoreTables",
     "Strips",
     "TaskReport",
     "corrupted_images",
     "curves_table",
     "failure_slices",
+    "operating_table",
     "points_table",
+    "score_tables",
     "slice_attributes",
     "strips_table",
     "write_report",

@@ -5,6 +5,7 @@ its colors are in `sfjax.views.palette`. Parameters that a page may set are name
 """
 
 from sfjax.views.calibration import confidence_histogram, reliability
+from sfjax.views.causes import cause_table
 from sfjax.views.clusters import concept_clusters, representatives_table
 from sfjax.views.compose import latent_dashboard
 from sfjax.views.confusion import confusion
@@ -27,6 +28,7 @@ __all__ = [
     "LinkedChart",
     "TaskPage",
     "aurc_table",
+    "cause_table",
     "concept_clusters",
     "confidence_histogram",
     "confusion",

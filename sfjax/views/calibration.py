@@ -79,12 +79,14 @@ def reliability(
         .mark_text(align="left", baseline="top", fill=ink, fontSize=11, aria=False, tooltip=None)
         .encode(x=alt.value(6), y=alt.value(5), text="words:N")
     )
-    layers = alt.layer(
-        diagonal,
-        interval.properties(name="sf_intervals"),
-        gap.properties(name="sf_gaps"),
-        points.properties(name="sf_bins"),
-        words.properties(name="sf_words"),
+    layers = alt.LayerChart(
+        layer=[
+            diagonal,
+            interval.properties(name="sf_intervals"),
+            gap.properties(name="sf_gaps"),
+            points.properties(name="sf_bins"),
+            words.properties(name="sf_words"),
+        ],
         data=inline.reference(table, "sf_reliability"),
     )
     said = "Orange and ▼: less is right than was promised. Blue and ▲: more. Bins of equal mass with 95 % intervals."
@@ -132,11 +134,10 @@ def confidence_histogram(
     table = check_histogram(histogram)
     csfs, sets = table["csf"].unique().tolist(), source_first(table)
     step = float((table["end"] - table["start"]).min())
-    inputs = {} if linked else {"bind": alt.binding_range(min=0, max=1, step=round(step, 4), name="Threshold ")}
-    scale_input = {} if linked else {"bind": alt.binding_checkbox(name="Powers of ten ")}
+    slider = alt.binding_range(min=0, max=1, step=round(step, 4), name="Threshold ")
     parameters = [
-        alt.param(name="sf_threshold", value=threshold, **inputs),
-        alt.param(name="sf_log", value=log, **scale_input),
+        theme.setting("sf_threshold", threshold, slider, linked=linked),
+        theme.setting("sf_log", log, alt.binding_checkbox(name="Powers of ten "), linked=linked),
     ]
     ink, muted = alt.expr(themed(lambda p: p.ink)), alt.expr(themed(lambda p: p.muted))
     most = [max(int(table[column].max()), 1) for column in ("failures", "correct")]
@@ -189,11 +190,8 @@ def confidence_histogram(
         .mark_text(align="left", baseline="top", fill=ink, fontSize=11, aria=False, tooltip=None)
         .encode(x=alt.value(6), y=alt.value(4), text="words:N")
     )
-    layers = alt.layer(
-        *bars,
-        zero,
-        rule.properties(name="sf_rule"),
-        words.properties(name="sf_words"),
+    layers = alt.LayerChart(
+        layer=[*bars, zero, rule.properties(name="sf_rule"), words.properties(name="sf_words")],
         data=inline.reference(table, "sf_histogram"),
     )
     return _panels(

@@ -51,9 +51,10 @@ def confusion(
     table = check_confusion(confusion)
     known = sorted({*table["label"], *table["predicted"]})
     names = known if classes is None else [str(name) for name in classes]
-    if set(known) - set(names):
+    unknown = ", ".join(name for name in known if name not in names)
+    if unknown:
         raise ValueError(
-            f"The confusion speaks of classes that are not among those given: {', '.join(sorted(set(known) - set(names)))}. "
+            f"The confusion speaks of classes that are not among those given: {unknown}. "
             "Give all of them, those that the network does not know too."
         )
     of_class = table.groupby(["csf", "test_set", "label"], sort=False)["n"].transform("sum")
@@ -104,10 +105,9 @@ def check_confusion(confusion: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("The table of confusion is empty. Give at least one image.")
     keys = ["csf", "test_set", "label", "predicted"]
     if confusion.duplicated(keys).any():
-        row = confusion[confusion.duplicated(keys)].iloc[0]
+        found = ", ".join(confusion.loc[confusion.duplicated(keys), keys].iloc[0].astype(str))
         raise ValueError(
-            f"The confusion has one row a csf, test set and pair of classes; {', '.join(str(row[key]) for key in keys)} "
-            "comes more than once. Add them up."
+            f"The confusion has one row a csf, test set and pair of classes; {found} comes more than once. Add them up."
         )
     _finite("confusion", confusion, ["n"])
     _within("confusion", confusion, "confidence", 0.0, 1.0)
@@ -171,7 +171,7 @@ def _matrix(table: pd.DataFrame, names: list[str]) -> alt.LayerChart:
     if shares:
         below = base.mark_text(fill=ink, fontSize=10, dy=8, baseline="middle", aria=False, tooltip=None)
         layers.append(below.encode(x=x, y=y, text=alt.Text("share:Q", format=".0%")).properties(name="sf_shares"))
-    return alt.layer(*layers, data=inline.reference(table, "sf_confusion")).properties(
+    return alt.LayerChart(layer=layers, data=inline.reference(table, "sf_confusion")).properties(
         width=alt.Step(side), height=alt.Step(side)
     )
 
@@ -182,7 +182,7 @@ def _pairs(table: pd.DataFrame, top: int) -> alt.LayerChart:
         alt.Chart()
         .transform_filter("!datum.right")
         .transform_window(
-            window=[alt.WindowFieldDef(op="row_number", **{"as": "place"})],
+            window=[alt.WindowFieldDef.from_dict({"op": "row_number", "as": "place"})],
             sort=[alt.SortField("n", order="descending"), alt.SortField("confidence", order="descending")],
             groupby=["test_set"],
         )
@@ -206,8 +206,7 @@ def _pairs(table: pd.DataFrame, top: int) -> alt.LayerChart:
     words = base.mark_text(
         align="left", dx=4, fill=ink, fontSize=10, fontWeight=bold, baseline="middle", aria=False, tooltip=None
     ).encode(x=x, y=y, text="words:N")
-    return alt.layer(
-        bars.properties(name="sf_pairs"),
-        words.properties(name="sf_words"),
+    return alt.LayerChart(
+        layer=[bars.properties(name="sf_pairs"), words.properties(name="sf_words")],
         data=inline.reference(table, "sf_confusion"),
     ).properties(width=200, height=alt.Step(18))

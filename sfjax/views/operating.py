@@ -69,8 +69,8 @@ def operating_point(
     names = [*csfs, ALL] if len(csfs) * len(sets) > MOST_ROWS else [ALL, *csfs]
     shared = "" if "point" in curves.columns else "The same share of every test set is accepted."
     said = (
-        "Circle, kept: the risk is at most the target (the upright line). Triangle, above, as chance may explain. Cross, "
-        "broken: the whole interval is above."
+        "Circle, kept: the risk is at most the target (the upright line). Triangle, above, as chance may explain. "
+        "Cross, broken: the whole interval is above."
     )
     characters = 40 + 3 * width // 6
     lines = [line for text in (said, shared, subtitle) if text for line in textwrap.wrap(text, characters)]
@@ -124,8 +124,9 @@ def check_operating(curves: pd.DataFrame) -> pd.DataFrame:
     table = table.sort_values("point", kind="stable")
     last = table.groupby(pair, sort=False)[["coverage", "selective_risk"]].last()
     if (last["coverage"] < 1 - SLACK).any():
+        csf, name = last.index[int(last["coverage"].argmin())]
         raise ValueError(
-            f"The last point of a curve accepts all images; that of {', '.join(last['coverage'].idxmin())} accepts "
+            f"The last point of a curve accepts all images; that of {csf} on {name} accepts "
             f"{last['coverage'].min():g}. Give the whole curve."
         )
     sets, csfs = source_first(curves), list(dict.fromkeys(curves["csf"]))
@@ -165,9 +166,7 @@ def _choices(rule: str, target: float, coverage: float, *, top: float, linked: b
         "sf_coverage": alt.binding_range(min=0, max=1, step=0.02, name="Accepted share of the source "),
     }
     values = {"sf_rule": rule, "sf_target": target, "sf_coverage": coverage}
-    return [
-        alt.param(name=name, value=values[name], **({} if linked else {"bind": bind})) for name, bind in inputs.items()
-    ]
+    return [theme.setting(name, values[name], bind, linked=linked) for name, bind in inputs.items()]
 
 
 def _columns(table: pd.DataFrame, top: float, width: int) -> list[alt.LayerChart]:
@@ -253,7 +252,7 @@ def _columns(table: pd.DataFrame, top: float, width: int) -> list[alt.LayerChart
 
 
 def _chosen(table: pd.DataFrame) -> alt.Chart:
-    """Returns the rows of the chosen threshold: of each csf, the one that accepts most of those that the rule allows."""
+    """Returns the rows of the chosen thresholds: of those that the rule allows, each csf's that accepts most."""
     allowed = (
         f"sf_rule == 'coverage' ? datum.source_coverage <= sf_coverage + {SLACK} : "
         f"sf_rule == 'risk' ? datum.source_risk <= sf_target + {SLACK} : datum.source_high <= sf_target + {SLACK}"

@@ -134,7 +134,7 @@ def aurc_table(
         .encode(x=x, y=y, text="text:N")
         .properties(name="sf_numbers"),
     ]
-    layers = alt.layer(*layers, data=inline.reference(table, "sf_results"))
+    layers = alt.LayerChart(layer=layers, data=inline.reference(table, "sf_results"))
     title = title or about.title
     lines = _legend(found, about, table)
     spoken = " ".join([*lines, subtitle])
@@ -142,14 +142,14 @@ def aurc_table(
         line for text in (*lines, subtitle) for line in textwrap.wrap(text, max(90, 40 + len(names) * wide // 6))
     ]
     heading = {} if linked else {"title": alt.Title(title, subtitle=wrapped, offset=14)}
-    bind = {} if linked else {"bind": alt.binding_radio(options=list(COLOR_BY), name="Color by ")}
+    radio = alt.binding_radio(options=list(COLOR_BY), name="Color by ")
     tasks = table["task"].unique().tolist()
     header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
     return (
         layers.properties(width=alt.Step(wide), height=alt.Step(ROW))
         .facet(row=alt.Row("task:N", title=None, sort=tasks, header=header if any(tasks) else None), spacing=10)
         .resolve_scale(y="independent")
-        .add_params(alt.param(name="sf_color_by", value=color_by, **bind), theme.dark_param(linked=linked))
+        .add_params(theme.setting("sf_color_by", color_by, radio, linked=linked), theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_results"), description=f"{title}. {_in_words(table)} {spoken}", **heading
         )
@@ -162,7 +162,8 @@ def cells(results: pd.DataFrame, *, metric: str = "aurc", csfs: Sequence[str] | 
 
     Args:
         results: Columns `RESULTS`, and `task` where there are several. Rows of several seeds, and of the levels of a
-            corruption, are averaged, and their ties are unknown. A summary has `seeds`, `best`, `tied` and `few_failures` as well (0 or 1).
+            corruption, are averaged, and their ties are unknown. A summary has `seeds`, `best`, `tied` and
+            `few_failures` as well (0 or 1).
         metric: Which.
         csfs: Which, in this order; or the so many with the best mean rank; or all.
 
@@ -182,12 +183,11 @@ def cells(results: pd.DataFrame, *, metric: str = "aurc", csfs: Sequence[str] | 
     keys = ["task", "test_set", "kind", "csf"]
     marked = {"best", "tied"} <= set(chosen.columns)
     if not marked:
-        chosen = chosen.groupby(keys, sort=False, as_index=False)["value"].mean()
-    if chosen.duplicated(keys).any():
-        row = chosen[chosen.duplicated(keys)].iloc[0]
+        chosen = chosen.groupby(keys, sort=False)["value"].mean().reset_index()
+    if chosen.duplicated(subset=keys).any():
+        row = ", ".join(chosen.loc[chosen.duplicated(subset=keys), keys].iloc[0].astype(str))
         raise ValueError(
-            f"A summary has one row a task, test set and csf; {', '.join(str(row[key]) for key in keys)} comes more "
-            "than once. Choose one training set."
+            f"A summary has one row a task, test set and csf; {row} comes more than once. Choose one training set."
         )
     about = METRICS.get(metric, Metric(metric, metric, 1, 4, True))
     names = chosen["csf"].unique().tolist()

@@ -16,9 +16,21 @@ def dark_param(*, linked: bool) -> alt.Parameter:
     Args:
         linked: A page sets it; else it comes with a check box.
     """
+    return setting("sf_dark", False, alt.binding_checkbox(name="Dark "), linked=linked)
+
+
+def setting(name: str, value: Any, bind: alt.Binding, *, linked: bool) -> alt.Parameter:
+    """Returns a parameter.
+
+    Args:
+        name: Of it.
+        value: At first.
+        bind: Its input.
+        linked: A page sets it; else it comes with the input.
+    """
     if linked:
-        return alt.param(name="sf_dark", value=False)
-    return alt.param(name="sf_dark", value=False, bind=alt.binding_checkbox(name="Dark "))
+        return alt.param(name=name, value=value)
+    return alt.param(name=name, value=value, bind=bind)
 
 
 def choice(name: str, options: Sequence[str], label: str, *, linked: bool) -> alt.Parameter:
@@ -30,9 +42,7 @@ def choice(name: str, options: Sequence[str], label: str, *, linked: bool) -> al
         label: Before the list.
         linked: A page sets it; else it comes with a list.
     """
-    if linked:
-        return alt.param(name=name, value=options[0])
-    return alt.param(name=name, value=options[0], bind=alt.binding_select(options=list(options), name=f"{label} "))
+    return setting(name, options[0], alt.binding_select(options=list(options), name=f"{label} "), linked=linked)
 
 
 def config() -> dict[str, Any]:
