@@ -82,6 +82,7 @@ def css() -> str:
     for selector, palette in ((":root", LIGHT), (':root[data-theme="dark"]', DARK)):
         plain = {name: value for name, value in palette._asdict().items() if isinstance(value, str)}
         plain["correct"], plain["failure"] = palette.correct[-1], palette.failure[-1]
+        plain |= {f"curve-{i}": color for i, color in enumerate(palette.curves)}
         properties = "".join(f" --{name}: {value};" for name, value in plain.items())
         scheme = "dark" if palette is DARK else "light"
         blocks.append(f"{selector} {{ color-scheme: {scheme};{properties} }}")

@@ -1,69 +1,109 @@
-// What a task shows beside its charts: numbers at a glance, failures, concept clusters.
+// Images beside the scatter: confident failures, underconfident successes, concept clusters.
 
-function format(panel, metric, value) {
-  const { scale, digits } = panel.task.metrics[metric];
-  return value == null ? "–" : (value * scale).toFixed(digits);
+const COUNTS = [2, 6, 12, 24];
+
+function rankedIn(panel, set, kind) {
+  const rank = `rank_${panel.csf}`;
+  const found = panel.active().filter((point) => point.test_set === set.test_set && panel.correct(point) === (kind === "successes"));
+  const sign = kind === "successes" ? -1 : 1;
+  const cost = panel.by === "cost" && kind === "failures" ? (point) => -(point.cost ?? 0) : () => 0;
+  return found.sort((a, b) => cost(a) - cost(b) || sign * (a[rank] - b[rank]) || a.id - b.id);
 }
 
-function lookup(panel, metric, testSet, csf, domain = ALL) {
-  const found = panel.results.filter((row) => row.metric === metric && row.test_set === testSet && row.domain === domain);
-  return found.find((row) => row.csf === csf) ?? found.find((row) => row.csf === "");
+function drawRanked(panel, kind) {
+  const sets = panel.shownSets().map((set) => [set, rankedIn(panel, set, kind)]);
+  if (panel.asTable) return panel.gallery.replaceChildren(rankedTable(panel, sets, kind));
+  panel.gallery.replaceChildren(element("div", { class: panel.count <= 2 ? "groups" : "stack" }, ...sets.map(([set, points]) => {
+    const cards = points.slice(0, panel.count).map((point) => panel.card(point, caption(panel, point)));
+    const none = kind === "failures" ? "No failures among the images shown." : "No successes among the images shown.";
+    return element("div", { class: "gallery-set" },
+      element("h3", {}, set.test_set, element("span", { class: "of" }, ` ${cards.length} of ${points.length}`)),
+      cards.length ? element("div", { class: "cards" }, ...cards) : element("p", { class: "note" }, none));
+  })));
 }
 
-// What the chosen score does on source images, and on the chosen test set or where it is worst.
-function drawTiles(panel) {
-  panel.tiles.replaceChildren();
-  const targets = panel.results.filter((row) => row.kind !== SOURCE && row.domain === ALL);
-  const plain = targets.some((row) => row.level === 0) ? targets.filter((row) => row.level === 0) : targets;
-  const shifted = [...new Set(plain.map((row) => row.test_set))];
-  const source = panel.results.find((row) => row.kind === SOURCE)?.test_set;
-  for (const metric of ["accuracy", "silent_failure_rate", "accepted_failure_rate", "auroc_f", "aurc"]) {
-    if (!panel.task.metrics[metric]) continue;
-    const start = lookup(panel, metric, source, panel.csf);
-    const sign = panel.task.metrics[metric].lower_is_better ? -1 : 1;
-    const names = shifted.includes(panel.testSet) ? [panel.testSet] : shifted;
-    const ends = names.map((name) => lookup(panel, metric, name, panel.csf)).filter(Boolean);
-    const end = ends.sort((a, b) => sign * (a.value - b.value))[0];
-    if (!start && !end) continue;
-    const where = end && (shifted.includes(panel.testSet) ? end.test_set : `${end.test_set} (the worst)`);
-    panel.tiles.append(element("div", { class: "tile" },
-      element("dt", {}, panel.task.metrics[metric].short),
-      element("dd", {}, start ? format(panel, metric, start.value) : "–", end ? element("span", { class: "arrow" }, "→") : "",
-        end ? format(panel, metric, end.value) : ""),
-      element("dd", {}, end ? `i.i.d. → ${where}` : "i.i.d.")));
-  }
+function caption(panel, point) {
+  const share = panel.confidence(point);
+  return [
+    element("span", { class: "labels" }, element("span", {}, point.label),
+      panel.correct(point) ? null : element("span", { class: "called" }, ` → ${panel.called(point)}`)),
+    element("span", { class: "confidence" }, panel.confidenceText(point),
+      element("meter", { min: 0, max: 1, value: share, "aria-hidden": "true", class: panel.correct(point) ? "correct" : "failure" })),
+    panel.by === "cost" && point.cost != null ? element("span", { class: "of" }, `cost ${point.cost}`) : null,
+  ];
 }
 
-function drawFailures(panel) {
-  panel.failures.replaceChildren(...panel.shownSets().map((set) => {
-    const wrong = panel.points.filter((point) => point.test_set === set.test_set && !panel.correct(point));
-    const top = wrong.sort((a, b) => a[`rank_${panel.csf}`] - b[`rank_${panel.csf}`] || a.id - b.id).slice(0, panel.count);
-    const cards = top.map((point) => panel.card(point, [facts([
-      ["True", point.label], ["Called", point[`predicted_${panel.csf}`]], ["Conf.", panel.confidenceText(point)],
-    ])]));
-    return element("div", {}, element("h3", {}, set.test_set),
-      cards.length ? element("div", { class: "cards" }, ...cards) : element("p", { class: "note" }, "No failures among the images shown."));
-  }));
+function rankedTable(panel, sets, kind) {
+  const points = sets.flatMap(([, found]) => found.slice(0, panel.count));
+  const costs = points.some((point) => point.cost != null);
+  const heads = ["", "Test set", "True", "Called", panel.isProbability() ? "Confidence" : "Above", ...(costs ? ["Cost"] : []), "Domain"];
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Ranked images" }, element("table", { class: "ranked" },
+    element("caption", { class: "visually-hidden" }, kind === "failures" ? "Most confident failures" : "Least confident successes"),
+    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col", class: "text" }, text)))),
+    element("tbody", {}, ...points.map((point) => element("tr", {},
+      element("td", {}, action(`Show ${point.id}`, () => panel.mark([point.id], point), { class: "small", "data-id": point.id, "aria-pressed": "false" })),
+      ...[point.test_set, point.label, panel.called(point), panel.confidenceText(point), ...(costs ? [point.cost ?? ""] : []), point.domain ?? ""]
+        .map((text) => element("td", { class: "text" }, String(text))))))));
+}
+
+function clusterOf(panel, point) {
+  return panel.points.filter((other) => other.test_set === point.test_set && other.label === point.label && other.cluster === point.cluster);
 }
 
 function drawClusters(panel) {
-  panel.clusters.replaceChildren(...panel.shownSets().map((set) => {
+  const active = new Set(panel.active());
+  panel.gallery.replaceChildren(element("div", { class: "groups" }, ...panel.shownSets().map((set) => {
     const groups = new Map();
     for (const point of panel.points) {
-      if (point.test_set !== set.test_set || point.label !== panel.cls) continue;
+      if (point.test_set !== set.test_set || point.label !== panel.cls || !(active.has(point) || panel.filter !== ALL)) continue;
       if (!groups.has(point.cluster)) groups.set(point.cluster, []);
       groups.get(point.cluster).push(point);
     }
-    const cards = [...groups].sort(([a], [b]) => a - b).map(([, members]) => {
+    const cards = [...groups].sort(([a], [b]) => a - b).map(([cluster, members]) => {
       const center = members.find((point) => point.representative === 1) ?? members[0];
       const total = members.reduce((sum, point) => sum + point.weight, 0);
       const right = members.reduce((sum, point) => sum + (panel.correct(point) ? point.weight : 0), 0) / total;
-      const text = `${members.length} images, ${percent(right)} right`;
-      return panel.card(center, [element("span", {}, `n = ${members.length}`),
-        element("span", { class: `outcome ${right >= 0.5 ? "correct" : "failure"}` }, `${percent(right)} right`)],
-        [center.id, ...members.filter((point) => point !== center).map((point) => point.id)], text);
+      const marks = [center.id, ...members.filter((point) => point !== center).map((point) => point.id)];
+      return panel.card(center, [element("span", { class: "of" }, `n = ${members.length}`),
+        element("span", { class: `outcome ${right >= 0.5 ? "correct" : "failure"}` }, `${right >= 0.5 ? "●" : "✚"} ${percent(right)} right`)],
+        { marks, label: `${members.length} images, ${percent(right)} right`, cluster: `${set.test_set}\n${panel.cls}\n${cluster}` });
     });
-    return element("div", {}, element("h3", {}, `${set.test_set}: ${panel.cls}`),
+    return element("div", { class: "gallery-set" }, element("h3", {}, `${set.test_set}: ${panel.cls}`),
       cards.length ? element("div", { class: "nine" }, ...cards) : element("p", { class: "note" }, "No images of this class."));
-  }));
+  })));
+}
+
+const GALLERIES = [
+  ["Confident failures", (panel) => drawRanked(panel, "failures"),
+    "Wrong, and sure of it: the failures that the score ranks highest. They pass every threshold."],
+  ["Underconfident successes", (panel) => drawRanked(panel, "successes"),
+    "Right, and least sure of it: what a threshold hands to a person without need."],
+  ["Concept clusters", drawClusters,
+    "Each class of a test set in up to nine groups of neighbors: the image nearest the center, how many are drawn, and the share that is right."],
+];
+
+function gallerySection(panel) {
+  panel.gallery = element("div", { class: "gallery", tabindex: "0", role: "tabpanel", "aria-label": "Images" });
+  const hint = element("p", { class: "hint" });
+  const count = field("Show", select(COUNTS.map((n) => [String(n), String(n)]), String(panel.count), (value) => { panel.count = Number(value); drawGallery(panel); }));
+  const table = field("As table", checkbox(false, (on) => { panel.asTable = on; drawGallery(panel); }));
+  const by = panel.points.some((point) => point.cost != null)
+    ? field("Rank by", select([["confidence", "confidence"], ["cost", "cost"]], panel.by, (value) => { panel.by = value; drawGallery(panel); })) : null;
+  panel.clusterClass = choice(panel.task.classes, panel.cls, (name) => panel.focusClass(name));
+  const cls = field("Class", panel.clusterClass);
+  panel.galleryTabs = tabs("Images", GALLERIES.map(([title]) => title), 0, (index) => {
+    panel.galleryIndex = index;
+    panel.gallery.setAttribute("aria-label", GALLERIES[index][0]);
+    hint.textContent = GALLERIES[index][2];
+    for (const control of [count, table, by]) if (control) control.hidden = index === 2;
+    cls.hidden = index !== 2;
+    drawGallery(panel);
+  }, `gallery-${panel.root.id}`);
+  return element("div", { class: "beside" }, panel.galleryTabs.bar, hint,
+    element("div", { class: "controls" }, count, table, by, cls), panel.gallery);
+}
+
+function drawGallery(panel) {
+  GALLERIES[panel.galleryIndex][1](panel);
+  panel.frame();
 }

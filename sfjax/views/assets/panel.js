@@ -1,15 +1,32 @@
-// One task: its state, its controls and its two charts, which all follow one choice of csf and test set.
+// One task: its state, what is shown of it, and what happens when something is chosen.
+
+const SCORE_COLUMNS = ["predicted", "correct", "confidence", "rank"];
+const PLAIN = new Set(["id", "test_set", "kind", "label", "x", "y", "z", "u", "v", "placed", "embedding", "feature_cluster", "cluster",
+  "representative", "weight", "row", "level", "cost", "domain", "subclass", "file_name"]);
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 class Panel {
   constructor(task, images, root) {
     Object.assign(this, { task, images, root });
     this.points = rowsOf(task.points);
     this.byId = new Map(this.points.map((point) => [point.id, point]));
+    this.about = Object.keys(task.points).filter((name) => !PLAIN.has(name));
     this.results = rowsOf(task.results);
-    this.csf = task.csfs[0];
-    this.testSet = ALL;
+    this.diagnosis = rowsOf(task.diagnosis);
+    this.slices = rowsOf(task.slices);
+    this.tables = new Map();
+    this.used = new Set();
+    this.charts = [];
+    const shifted = task.allSets.filter((set) => set.kind !== SOURCE);
+    const plain = shifted.filter((set) => set.kind !== "corruption");
+    this.chosen = new Set((plain.length ? plain : shifted).map((set) => set.test_set));
+    this.source = true;
+    this.filter = ALL;
+    this.region = null;
     this.cls = task.classes.at(-1);
-    this.count = 6;
+    this.count = 2;
+    this.by = "confidence";
+    this.galleryIndex = 0;
     this.metric = Object.keys(task.metrics)[0];
     // Levels of a corruption, and its mean over levels, which has level 0.
     const shifts = this.results.filter((row) => row.kind !== SOURCE);
@@ -17,24 +34,51 @@ class Panel {
     this.domains = false;
     this.sort = null;
     this.marked = [];
-    this.views = {};
+    this.use(task.csfs[0]);
   }
+
+  // Rows carry the columns of the scores that were chosen so far; dozens of scores would be megabytes of them.
+  use(csf) {
+    this.csf = csf;
+    if (this.used.has(csf)) return;
+    this.used.add(csf);
+    for (const name of SCORE_COLUMNS) {
+      const values = columnOf(this.task.scores[csf][name]);
+      this.points.forEach((point, i) => { point[`${name}_${csf}`] = values[i]; });
+    }
+  }
+
+  table(index) {
+    if (!this.tables.has(index)) this.tables.set(index, rowsOf(this.task.tables[index]));
+    return this.tables.get(index);
+  }
+
+  // ---- What is shown --------------------------------------------------------------------------------------------
 
   correct(point) { return point[`correct_${this.csf}`] === 1; }
   confidence(point) { return point[`confidence_${this.csf}`]; }
-  shownSets() {
-    return this.task.sets.filter((set) => this.testSet === ALL || set.test_set === this.testSet || set.kind === SOURCE);
+  called(point) { return point[`predicted_${this.csf}`]; }
+  isProbability() { return this.task.probabilities.includes(this.csf); }
+  isShown(testSet) { return this.chosen.has(testSet) || (this.source && this.sources.has(testSet)); }
+  get sources() { return this.sourceSets ??= new Set(this.task.allSets.filter((set) => set.kind === SOURCE).map((set) => set.test_set)); }
+  shownSets() { return this.task.sets.filter((set) => this.isShown(set.test_set)); }
+
+  // The images of the chosen test sets and class; those of them inside the rectangle, if there is one.
+  visible() {
+    this.shown ??= this.points.filter((point) => this.isShown(point.test_set) && (this.filter === ALL || point.label === this.filter));
+    return this.shown;
   }
+
+  active() { return this.region ? this.visible().filter((point) => this.region.has(point.id)) : [...this.visible()]; }
 
   picture(point) {
     const bytes = this.images[point.id];
-    if (!bytes) return null;
-    return element("img", { src: `data:image/webp;base64,${bytes}`, alt: `image ${point.id}` });
+    return bytes ? element("img", { src: `${this.task.prefix}${bytes}`, alt: `image ${point.id}: ${point.label}`, loading: "lazy" }) : null;
   }
 
   confidenceText(point) {
     const value = this.confidence(point);
-    if (!this.task.probabilities.includes(this.csf)) return `above ${percent(value)}`;
+    if (!this.isProbability()) return `above ${percent(value)}`;
     return value >= 0.9995 ? "> 0.999" : value.toFixed(3);
   }
 
@@ -43,210 +87,119 @@ class Panel {
     return element("span", { class: `outcome ${right ? "correct" : "failure"}` }, right ? "● correct" : "✚ failure");
   }
 
-  details(point) {
-    return facts([
-      ["True", point.label],
-      ["Called", point[`predicted_${this.csf}`]],
-      ["Confidence", this.confidenceText(point)],
-      ["Test set", point.test_set],
-      ["Domain", point.domain ?? ""],
-      ["Subclass", point.subclass ?? ""],
-    ]);
+  details(point, all = false) {
+    const more = all ? [...this.about, "file_name"].map((name) => [name, point[name]]) : [];
+    return facts([["True", point.label], ["Called", this.called(point)], ["Confidence", this.confidenceText(point)],
+      ["Test set", point.test_set], ["Domain", point.domain ?? ""], ["Subclass", point.subclass ?? ""],
+      ["Cost", point.cost ?? ""], ...more]);
   }
 
-  card(point, children, marks = [point.id], label = null) {
-    return element("button", { type: "button", class: "card", "data-id": point.id, "aria-pressed": "false", "aria-label": label,
-      onclick: () => this.mark(this.isMarked(marks) ? [] : marks, point) },
+  card(point, children, { marks = [point.id], label = null, cluster = null } = {}) {
+    return element("button", { type: "button", class: `card ${this.correct(point) ? "right" : "wrong"}`, "data-id": point.id, "data-cluster": cluster,
+      "data-marks": marks.join(" "), "aria-pressed": "false", "aria-label": label, onclick: () => this.mark(this.isMarked(marks) ? [] : marks, point) },
       this.picture(point) ?? element("span", { class: "blank", "aria-hidden": "true" }, "no image"), ...children);
   }
+
+  // ---- What is chosen -------------------------------------------------------------------------------------------
 
   isMarked(ids) { return ids.length === this.marked.length && ids.every((id, i) => id === this.marked[i]); }
 
   // Marks images in the scatter, shows one of them, and frames the cards of those that have one.
-  mark(ids, point = null) {
+  mark(ids, point = null, fromScatter = false) {
     this.marked = ids;
-    this.signal("latent", "sf_marked", ids);
-    this.showChosen(ids.length ? point : null);
+    this.latent.set({ sf_marked: ids });
+    const picked = ids.length ? point : null;
+    if (picked && fromScatter && this.galleryIndex === 2 && picked.label !== this.cls) this.focusClass(picked.label);
+    this.showPicked(picked);
     this.frame();
+    if (!fromScatter || !picked) return;
+    const card = this.gallery.querySelector(".card[aria-pressed=true]");
+    card?.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
   }
 
   frame() {
     const marked = new Set(this.marked);
-    for (const card of this.root.querySelectorAll(".card")) {
-      card.setAttribute("aria-pressed", String(marked.has(Number(card.dataset.id))));
+    const one = this.marked.length === 1 ? this.byId.get(this.marked[0]) : null;
+    const cluster = one && `${one.test_set}\n${one.label}\n${one.cluster}`;
+    const same = this.marked.join(" ");
+    for (const node of this.root.querySelectorAll("[data-id], [data-slice]")) {
+      const framed = node.dataset.slice !== undefined ? same !== "" && node.dataset.marks === same
+        : node.dataset.cluster ? node.dataset.marks === same || node.dataset.cluster === cluster : marked.has(Number(node.dataset.id));
+      node.setAttribute("aria-pressed", String(framed));
     }
   }
 
-  showChosen(point) {
-    this.chosen.replaceChildren();
+  showPicked(point) {
     if (!point) {
-      this.chosen.append(element("p", { class: "note" }, "Click a point, or an image below, to see it here and mark it."));
-      return;
+      return this.picked.replaceChildren(element("p", { class: "note" }, "Nothing is marked. Click a point or an image."));
     }
-    this.chosen.append(this.outcome(point));
-    const picture = this.picture(point);
-    if (picture) this.chosen.append(element("div", {}, picture));
-    this.chosen.append(this.details(point));
-    if (this.marked.length > 1) this.chosen.append(element("p", { class: "note" }, `${this.marked.length} images of its cluster are marked.`));
-    status.textContent = `Chosen: ${point.label}, called ${point[`predicted_${this.csf}`]}, ${this.confidenceText(point)}`;
+    const cluster = clusterOf(this, point).map((other) => other.id);
+    this.picked.replaceChildren(...[this.picture(point), element("div", {}, this.outcome(point), this.details(point, true)),
+      element("div", { class: "picked-actions" },
+        this.marked.length > 1 ? element("p", { class: "note" }, `${grouped(this.marked.length)} images are marked.`) : null,
+        action(`Mark its cluster (${cluster.length})`, () => this.mark(cluster, point)), action("Unmark", () => this.mark([])))].filter(Boolean));
+    status.textContent = `Marked: ${point.label}, called ${this.called(point)}, confidence ${this.confidenceText(point)}`;
   }
 
-  signal(view, name, value) {
-    this.views[view]?.signal(name, value).runAsync();
-  }
-
-  // ---- Layout ---------------------------------------------------------------------------------------------------
-
-  async draw() {
-    const { task } = this;
-    const csfs = select(task.csfs.map((csf) => [csf, csf]), this.csf, (csf) => {
-      this.csf = csf;
-      for (const view of ["latent", "curves"]) this.signal(view, "sf_csf", csf);
-      this.refresh();
-    });
-    const sets = select([[ALL, "all"], ...task.sets.map((set) => [set.test_set, set.test_set])], this.testSet, (name) => {
-      this.testSet = name;
-      this.signal("latent", "sf_test_set", name);
-      this.signal("curves", "sf_panel", name);
-      this.refresh();
-    });
-    csfs.id = `csf-${this.root.id}`;
-    sets.id = `set-${this.root.id}`;
-    this.tiles = element("dl", { class: "tiles" });
-    this.failures = element("div", { class: "rows" });
-    this.clusters = element("div", { class: "groups" });
-    this.table = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results" });
-    this.chosen = element("div", { class: "chosen", "aria-live": "polite" });
-    this.root.replaceChildren(
-      element("div", { class: "toolbar" }, field("Confidence score", csfs), field("Test set", sets)),
-      this.tiles,
-      this.latentSection(), this.failureSection(), this.clusterSection(), this.curveSection(), ...promiseSection(this), this.resultSection(),
-      element("ul", { class: "notes" }, ...task.notes.map((note) => element("li", {}, note))),
-    );
-    this.showChosen(null);
+  chooseCsf(csf) {
+    this.use(csf);
+    this.latent.set({ sf_csf: csf });
+    for (const chart of this.charts) chart.set({ sf_csf: csf });
     this.refresh();
-    await Promise.all([this.embedLatent(), this.embedCurves()]);
+    this.drawStrips?.();
+  }
+
+  // After another choice of test sets or class.
+  refilter() {
+    this.shown = null;
+    this.latent.draw();
+    for (const chart of this.charts) this.handRows(chart);
+    this.refresh();
+  }
+
+  setRegion(ids) {
+    if (!ids && !this.region) return;
+    this.region = ids && new Set(ids);
+    drawGallery(this);
+    drawCounts(this);
+  }
+
+  focusClass(name) {
+    this.cls = name;
+    setChoice(this.clusterClass, name);
+    setChoice(this.focusControl, name);
+    this.latent.set({ sf_class: name });
+    if (this.galleryIndex === 2) drawGallery(this);
+  }
+
+  setTheme(value) {
+    this.latent.set({ sf_dark: value });
+    for (const chart of this.charts) chart.set({ sf_dark: value });
+  }
+
+  // ---- Charts that follow ---------------------------------------------------------------------------------------
+
+  follow(chart) {
+    this.charts.push(chart);
+    chart.set({ sf_dark: dark, sf_csf: this.csf, sf_panel: ALL, sf_test_set: ALL });
+    this.handRows(chart);
+  }
+
+  // A table with test sets is handed over without those that are not chosen.
+  handRows(chart) {
+    for (const [name, rows] of Object.entries(chart.tables)) {
+      chart.data(name, rows.length && "test_set" in rows[0] ? rows.filter((row) => this.isShown(row.test_set)) : rows);
+    }
   }
 
   refresh() {
     drawTiles(this);
-    drawFailures(this);
-    drawClusters(this);
+    if (this.findings) drawDiagnosis(this);
+    if (this.sliceTable) drawSlices(this);
+    drawGallery(this);
+    drawCounts(this);
     drawTable(this);
     this.frame();
-    if (this.marked.length) this.showChosen(this.byId.get(this.marked[0]));
-  }
-
-  section(title, hint, ...children) {
-    return element("section", { "aria-label": title }, element("h2", {}, title), element("p", { class: "hint" }, hint), ...children);
-  }
-
-  latentSection() {
-    const set = (name) => (value) => this.signal("latent", name, value);
-    this.space = element("div", { class: "chart space" });
-    const angles = [slider(35, -180, 180, 1, set("sf_azimuth")), slider(20, -90, 90, 1, set("sf_elevation")),
-      slider(1, 0.5, 4, 0.1, set("sf_zoom"))];
-    const reset = element("button", { type: "button", onclick: () => {
-      angles.forEach((control, i) => { control.value = [35, 20, 1][i]; control.dispatchEvent(new Event("input")); });
-      for (const name of ["sf_rotate_sf_a", "sf_rotate_sf_e"]) this.signal("latent", name, null);
-    } }, "Reset camera");
-    const { classes } = this.task;
-    this.classControl = select(classes.map((name) => [name, name]), this.cls, set("sf_class"));
-    const total = Math.round(this.points.reduce((sum, point) => sum + point.weight, 0));
-    const drawn = total > this.points.length ? `${this.points.length} of ${total} images are drawn, failures first, then in proportion.`
-      : `All ${this.points.length} images are drawn.`;
-    return this.section("Latent space",
-      `${drawn} ` +
-      "Images that the network sees alike lie close. A circle is a correct prediction, a cross a failure. Drag to rotate, wheel to zoom, double click to reset.",
-      element("div", { class: "latent" }, this.space,
-        element("div", { class: "side" },
-          field("Color", select(["confidence", "source / target", "class confusion"].map((name) => [name, name]), "confidence", set("sf_color"))),
-          field("Class", this.classControl),
-          field("Fade below", slider(0, 0, 1, 0.01, set("sf_threshold"))),
-          field("With source", checkbox(true, set("sf_source")), "check"),
-          element("details", {}, element("summary", {}, "Camera and markers"),
-            field("Azimuth", angles[0]), field("Elevation", angles[1]), field("Zoom", angles[2]),
-            field("Size", slider(36, 8, 160, 4, set("sf_size"))), field("Opacity", slider(0.9, 0.1, 1, 0.05, set("sf_opacity"))), reset),
-          this.chosen)));
-  }
-
-  failureSection() {
-    const count = select([["2", "2"], ["6", "6"], ["12", "12"]], "6", (value) => { this.count = Number(value); this.refresh(); });
-    return this.section("Most confident failures",
-      "Wrong, and sure of it: the failures of each test set that the confidence score ranks highest. They pass every threshold.",
-      element("div", { class: "controls" }, field("Show", count)), this.failures);
-  }
-
-  clusterSection() {
-    const classes = select(this.task.classes.map((name) => [name, name]), this.cls, (name) => { this.cls = name; this.refresh(); });
-    return this.section("Concept clusters",
-      "Each class of each test set in up to nine groups of neighbors, with the image nearest the center, the number of images shown, and the share that is right. Click one to mark its group.",
-      element("div", { class: "controls" }, field("Class", classes)), this.clusters);
-  }
-
-  curveSection() {
-    this.curveBox = element("div", { class: "chart" });
-    return this.section("Risk and coverage",
-      "Share of failures among the images that are still accepted when the least confident ones are handed to a person. Lower is better. The chosen score is bold, with its 95 % band.", this.curveBox);
-  }
-
-  resultSection() {
-    const metrics = select(Object.entries(this.task.metrics).map(([name, metric]) => [name, metric.title]), this.metric,
-      (name) => { this.metric = name; this.sort = null; drawTable(this); });
-    const boxes = [];
-    if (this.results.some((row) => row.level > 0)) {
-      boxes.push(field("Every level of corruptions", checkbox(this.corruptions, (on) => { this.corruptions = on; drawTable(this); })));
-    }
-    if (this.results.some((row) => row.domain !== ALL)) {
-      boxes.push(field("By domain", checkbox(false, (on) => { this.domains = on; drawTable(this); })));
-    }
-    return this.section("Results",
-      this.results.some((row) => row.best)
-      ? "Mean over networks and its 95 % bootstrap interval. Bold: the best score of a row; =: as good as the best, for all these images can tell. †: fewer than 30 patients with a failure, or with a success: the interval is too narrow as a rule."
-      : "Mean over seeds; below it the 95 % bootstrap interval, from the lowest of any seed to the highest.",
-      element("div", { class: "controls" }, field("Metric", metrics), ...boxes), this.table);
-  }
-
-  // ---- Charts ---------------------------------------------------------------------------------------------------
-
-  async embedLatent() {
-    const spec = structuredClone(this.task.latent);
-    spec.height = Math.min(spec.height, Math.max(280, this.space.clientWidth));
-    spec.datasets.sf_points = this.points.map((point) => ({ ...point }));
-    const options = { mode: "vega-lite", renderer: "canvas", actions: false,
-      tooltip: (_, event, item, value) => this.hover(event, value == null ? null : item?.datum) };
-    this.views.latent = this.space.view = (await vegaEmbed(this.space, spec, options)).view;
-    this.views.latent.addEventListener("click", (_, item) => {
-      const point = item && this.byId.get(item.datum?.id);
-      if (point) this.mark([point.id], point);
-    });
-    for (const name of ["pointerdown", "pointerleave"]) this.space.addEventListener(name, () => this.hover(null, null));
-    this.views.latent.addEventListener("dblclick", () => this.mark([]));
-    await this.views.latent.signal("sf_dark", dark).signal("sf_class", this.classControl.value).runAsync();
-  }
-
-  async embedCurves() {
-    const spec = structuredClone(this.task.riskCoverage);
-    const count = this.task.curveSets.length;
-    const room = this.curveBox.clientWidth;
-    spec.columns = Math.max(1, Math.min(count, Math.floor(room / 300)));
-    spec.spec.width = Math.min(420, Math.floor((room - 70) / spec.columns - 30));
-    for (const { encoding } of spec.spec.layer) {
-      for (const channel of [encoding.color, encoding.strokeDash]) {
-        if (channel?.legend) channel.legend.columns = Math.max(1, Math.min(this.task.csfs.length, Math.floor(room / 110)));
-      }
-    }
-    spec.datasets.sf_curves = rowsOf(this.task.curves);
-    this.views.curves = (await vegaEmbed(this.curveBox, spec, { mode: "vega-lite", renderer: "canvas", actions: false })).view;
-    await this.views.curves.signal("sf_dark", dark).signal("sf_csf", this.csf).signal("sf_panel", this.testSet).runAsync();
-  }
-
-  hover(event, point) {
-    tip.hidden = !point || point.label === undefined;
-    if (tip.hidden) return;
-    tip.replaceChildren(...[this.picture(point), this.outcome(point), this.details(point)].filter(Boolean));
-    const { width, height } = tip.getBoundingClientRect();
-    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - width - 8)}px`;
-    tip.style.top = `${Math.max(8, Math.min(event.clientY + 14, innerHeight - height - 8))}px`;
+    if (this.marked.length) this.showPicked(this.byId.get(this.marked[0]));
   }
 }

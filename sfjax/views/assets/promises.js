@@ -22,13 +22,13 @@ function promiseTable(rows, name) {
   const sets = [...new Set(rows.map((row) => row.test_set))];
   const body = sets.map((set) => {
     const cells = rows.filter((row) => row.test_set === set);
-    return element("tr", {}, element("th", { scope: "row" }, set), element("td", {}, cells[0].kind),
+    return element("tr", {}, element("th", { scope: "row" }, set), element("td", { class: "text" }, cells[0].kind),
       ...csfs.map((csf) => {
         const cell = cells.find((row) => row.csf === csf);
         return element("td", { class: cell?.state === "broken" ? "broken" : null }, cell ? `${cell.text}${STATES[cell.state]}` : "");
       }));
   });
   return element("table", {}, element("caption", { class: "visually-hidden" }, name),
-    element("thead", {}, element("tr", {}, ...["test set", "kind", ...csfs].map((text) => element("th", { scope: "col" }, text)))),
+    element("thead", {}, element("tr", {}, ...["test set", "kind", ...csfs].map((text, i) => element("th", { scope: "col", class: i < 2 ? "text" : null }, text)))),
     element("tbody", {}, ...body));
 }

@@ -32,7 +32,7 @@ function drawTable(panel) {
   const body = rows.map((row) => {
     return element("tr", { class: row.domain === ALL ? null : "domain" },
       element("th", { scope: "row" }, row.domain === ALL ? row.name : panel.sort ? `${row.name}: ${row.domain}` : row.domain),
-      element("td", {}, row.kind), element("td", {}, String(row.n)),
+      element("td", { class: "text" }, row.kind), element("td", {}, String(row.n)),
       ...columns.map((csf) => {
         const found = cell(row, csf);
         const classes = [found?.best ? "best" : "", csf === panel.csf ? "chosen-csf" : ""].join(" ").trim();
@@ -40,9 +40,9 @@ function drawTable(panel) {
           found?.low == null ? "" : element("span", { class: "interval" }, `${format(panel, metric, found.low)} – ${format(panel, metric, found.high)}`));
       }));
   });
-  panel.table.replaceChildren(element("table", {},
+  panel.resultTable.replaceChildren(element("table", {},
     element("caption", { class: "visually-hidden" }, panel.task.metrics[metric].title),
-    element("thead", {}, element("tr", {}, heading("name", "test set"), element("th", { scope: "col" }, "kind"), heading("n", "n"),
+    element("thead", {}, element("tr", {}, heading("name", "test set"), element("th", { scope: "col", class: "text" }, "kind"), heading("n", "n"),
       ...columns.map((csf) => heading(csf, csf || "all scores")))),
     element("tbody", {}, ...body)));
 }
