@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from sfjax import report, study, views
-from sfjax.study import Config, Task, TestSet, overviews, storage, tables
+from sfjax.study import Config, Task, overviews, storage, tables
+from sfjax.study.evaluation import Said
 from sfjax.study.measures import RANKED
+from sfjax.study.networks import corruption
 from sfjax.study.rankings import Rankings, rankings
-from sfjax.study.tasks import displayable
 
 TITLE: Final = "Silent failures: where, how confident, and why"
 """Of a report."""
@@ -42,8 +42,9 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         save_figure(out / "figures" / f"ranks_{name}", chart)
     for task in tasks:
         yield f"{task.name}: embedding and figures"
-        # The curves are kept, and the report below reads them again.
-        curves = task_report(config, task, images=False).curves
+        # All is kept, and the report below reads it again.
+        own = found["summary"][found["summary"]["task"] == task.name]
+        curves = task_report(config, task, own, images=False).curves
         chart = views.risk_coverage(curves, title=f"{task.name}: selective risk against coverage")
         save_figure(out / "figures" / f"risk_coverage_{task.name}", chart)
     yield "report"
@@ -59,6 +60,7 @@ def write_run_report(
     show: Sequence[str] = (),
     size: int | None = None,
     csfs: Sequence[str] = (),
+    per_pair: bool = False,
     max_megabytes: float = 25,
 ) -> None:
     """Writes the report of a run, the same file whenever it is asked for.
@@ -71,6 +73,7 @@ def write_run_report(
         show: Columns of the images' tables that are shown with each image.
         size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
         csfs: Scores that are shown, of those of the run; none is all.
+        per_pair: A latent space for each shift with the i.i.d. images, each a page of its own; then nothing is kept.
         max_megabytes: How large the file may become.
     """
     summary = study.collect(tasks, "summary")
@@ -80,18 +83,33 @@ def write_run_report(
         if unknown := [csf for csf in csfs if csf not in entries]:
             raise ValueError(f"The run has the scores {', '.join(entries)}, and not {', '.join(unknown)}.")
         summary, guarantees = (table[table["csf"].isin(csfs)] for table in (summary, guarantees))
-    pages = [
-        task_report(config, task, images=images, show=show, size=size, csfs=csfs)._replace(
-            promises=overviews.promise_cells(guarantees, task.name)
-        )
-        for task in tasks
-    ]
+    results = []
+    options: dict[str, Any] = {"images": images, "show": show, "size": size}
+    pages = []
+    for task in tasks:
+        own = summary[summary["task"] == task.name]
+        promises = overviews.promise_cells(guarantees, task.name)
+        made = [(task.name, task.test_sets)]
+        if per_pair:
+            source = [one for one in task.test_sets if one.kind == "iid"]
+            shifts = dict.fromkeys(one.shift for one in task.test_sets if one.kind != "iid")
+            made = [
+                (f"{task.name}: {shift}", [*source, *(one for one in task.test_sets if one.shift == shift)])
+                for shift in shifts
+            ]
+        for name, test_sets in made:
+            shown = own[own["shift"].isin([one.shift for one in test_sets])].assign(task=name)
+            page = task_report(config, task._replace(test_sets=test_sets), own, pair=per_pair, **options)
+            pages.append(
+                report.only_csfs(page._replace(name=name, promises=promises), csfs or study.entries_of(config))
+            )
+            results.append(shown)
     networks = ", ".join(dict.fromkeys(task.settings.network for task in tasks))
     subtitle = (
         f"{networks}; trained by {', '.join(config.methods)}; {len(config.seeds)} seeds, {config.num_samples} Monte "
         f"Carlo passes; the views show seed {config.seeds[0]}, embedded by the features of {config.methods[0]}"
     )
-    report.write_report(path, pages, summary, title=TITLE, subtitle=subtitle, max_megabytes=max_megabytes)
+    report.write_report(path, pages, pd.concat(results), title=TITLE, subtitle=subtitle, max_megabytes=max_megabytes)
 
 
 def texts(
@@ -147,41 +165,63 @@ def save_figure(stem: Path, chart: Any) -> None:
 def task_report(
     config: Config,
     task: Task,
+    summary: pd.DataFrame,
     *,
     images: bool,
     show: Sequence[str] = (),
     size: int | None = None,
-    csfs: Sequence[str] = (),
+    pair: bool = False,
 ) -> report.TaskReport:
     """Returns what the report shows of a task, from the files of its first network; what is computed is kept.
 
     Args:
         config: The run.
         task: Scored.
+        summary: Its results over networks.
         images: Whether there are to be thumbnails.
         show: Columns of the images' table that are shown with each image.
         size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
-        csfs: Scores that are shown, of those of the run; none is all.
+        pair: The task is one with some of its test sets: then nothing is kept.
     """
-    seed = config.seeds[0]
-    middle = config.levels[len(config.levels) // 2] if config.levels else 0
-    drawn = [one for one in task.test_sets if one.kind != "corruption"]
-    drawn += [one for one in task.test_sets if one.kind == "corruption" and one.level == middle]
-    made = report.describe(
+    seed, dataset = config.seeds[0], task.dataset
+    whole = dataset.table.assign(file_name=dataset.table["image_path"])
+    return report.describe(
         task.name,
-        task.dataset.classes,
-        {one.name: task.said(config, seed, one.name) for one in drawn},
-        {one.name: task.dataset.subset(one.split)[1].assign(kind=one.kind) for one in drawn},
+        dataset.classes,
+        task.test_sets,
+        Stored(config, task, seed),
+        {one.name: whole.iloc[dataset.rows(one.split)].reset_index(drop=True) for one in task.test_sets},
         lambda: study.scorers_of(config, task, seed),
+        validation=lambda: task.said(config, seed, "val"),
+        summary=summary,
+        network=f"{task.settings.network}, seed {seed},",
+        draw=report.corrupted_images(dataset, lambda one: corruption(config, one)) if images else None,
+        show=show,
         size=config.embedded_images if size is None else size,
         seed=config.data_seed,
         num_jobs=os.cpu_count() or 1,
-        show=show,
-        thumbnails=(lambda points: thumbnails(task, drawn, points)) if images else None,
-        notes=task.dataset.notes,
-        keep=lambda name, make: kept(task.folder / f"{name}.parquet", make) if size is None else make(),
+        notes=dataset.notes,
+        keep=(lambda name, make: kept(task.folder / "report" / f"{name}.parquet", make))
+        if size is None and not pair
+        else lambda name, make: make(),
     )
-    return made if not csfs else report.only_csfs(made, csfs)
+
+
+class Stored(Mapping[str, Said]):
+    """What the networks of one seed say, by test set; read from its file whenever it is asked for."""
+
+    def __init__(self, config: Config, task: Task, seed: int) -> None:
+        self.config, self.task, self.seed = config, task, seed
+        self.names = [one.name for one in task.test_sets]
+
+    def __getitem__(self, name: str) -> Said:
+        return self.task.said(self.config, self.seed, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -189,21 +229,3 @@ def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     if not path.exists():
         storage.write_table(path, make())
     return pd.read_parquet(path)
-
-
-def thumbnails(task: Task, test_sets: Sequence[TestSet], points: pd.DataFrame) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the function from points' ids to their images as the network saw them, in RGB.
-
-    Args:
-        task: Whose images.
-        test_sets: Those that the points come from.
-        points: With `id`, `test_set` and `row`.
-    """
-    place = points.set_index("id")[["test_set", "row"]]
-    by_name = {one.name: task.dataset.subset(one.split)[0] for one in test_sets}
-
-    def of(ids: np.ndarray) -> np.ndarray:
-        rows = place.loc[ids]
-        return displayable(np.stack([by_name[name][row] for name, row in rows.itertuples(index=False)]))
-
-    return of

@@ -128,9 +128,10 @@ def of_run(chosen: Arguments, out: Path, show: Callable[[str], object]) -> None:
         tasks,
         out,
         images=chosen.images,
-        show=("image_path",) if chosen.file_names else (),
+        show=("file_name",) if chosen.file_names else (),
         size=chosen.size,
         csfs=chosen.csfs,
+        per_pair=chosen.per_pair,
         max_megabytes=chosen.max_megabytes,
     )
 

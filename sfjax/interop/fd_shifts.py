@@ -46,6 +46,7 @@ def read_fd_shifts(path: Path, *, data: Path | None = None) -> Experiment:
     rows = _rows(results, stored.place, settings, faults)
     tables, labels = _tables(results, rows, stored.labels, settings, faults, notes)
     method = METHODS.get(settings.confidence, "cross_entropy")
+    outputs = None
     try:
         outputs = stored.outputs(labels)
     except ValueError as error:

@@ -238,6 +238,7 @@ def curves_table(
 
 
 def check_outputs(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
+    """Raises ValueError unless outputs and tables are of the same test sets, row by row."""
     if not outputs or set(outputs) != set(tables):
         raise ValueError(
             f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
@@ -322,6 +323,7 @@ class _Verdict(NamedTuple):
 
 
 def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
+    """Returns by csf what it says of the images."""
     said = evaluate(outputs, scorers)
     rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
     return {

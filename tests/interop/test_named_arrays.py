@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfjax.interop import from_arrays, read, recognize
 from sfjax.outputs import Outputs
-from sfjax.report.build import crossed_tile, thumbnails_of
+from sfjax.report.scoring import crossed_tile, drawn_from_files
 
 SETS = {"iid_test": ("iid", 6), "blurred": ("corruption", 6), "val": ("", 4)}
 
@@ -127,17 +127,15 @@ def test_folders_of_no_known_kind(tmp_path):
         read(tmp_path, data=tmp_path / "nowhere")
 
 
-def test_thumbnails_are_the_images_and_a_crossed_tile_where_there_is_none(folder):
+def test_images_are_drawn_and_a_crossed_tile_where_there_is_none(folder):
     (folder / "images" / "iid_test_2.png").write_bytes(b"no image")
     found = read(folder)
-    points = pd.DataFrame({"id": [7, 8, 9], "test_set": ["iid_test", "iid_test", "val"], "row": [0, 2, 3]})
-    draw = thumbnails_of(found, points)
+    draw = drawn_from_files(found)
     assert draw is not None
-    shown = draw(np.array([9, 7, 8]))
-    assert (shown[1] == [10, 200, 30]).all()
-    assert (shown[[0, 2]] == crossed_tile(96)).all()
+    shown = draw(found.test_sets[0], np.array([5, 0, 2]))
+    assert (shown[:2] == [10, 200, 30]).all() and (shown[2] == crossed_tile(96)).all()
     gone = found._replace(tables={name: table.assign(image_path="") for name, table in found.tables.items()})
-    assert thumbnails_of(gone, points) is None
+    assert drawn_from_files(gone) is None
 
 
 def test_arrays_in_memory_must_go_together():
