@@ -44,7 +44,7 @@ def _check(view: Mapping[str, Any], tables: Mapping[str, set[str]], inherited: s
         found += _fields(transform, columns, known)
         made = transform.get("as", [])
         columns |= {made} if isinstance(made, str) else set(made)
-        columns |= {step["as"] for step in transform.get("window", [])}
+        columns |= {step["as"] for key in ("window", "aggregate") for step in transform.get(key, [])}
     children = [child for key in ("layer", "hconcat", "vconcat", "concat") for child in view.get(key, [])]
     children += [view["spec"]] if "spec" in view else []
     rest = {key: value for key, value in view.items() if key in ("mark", "encoding", "facet", "params", "config")}

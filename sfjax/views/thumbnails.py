@@ -9,7 +9,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 PREFIX: Final = "data:image/webp;base64,"
-"""How every thumbnail begins. WebP is a third of the size of JPEG here; PDF export cannot read it."""
+"""How every thumbnail begins. WebP is a third of the size of JPEG here; a PDF wants JPEG (`to_jpeg`)."""
 
 
 def thumbnails(images: Shaped[np.ndarray, "n h w k"], *, pixels: int = 64, quality: int = 70) -> list[str]:
@@ -37,3 +37,16 @@ def _encode(pixels_of_image: UInt8[np.ndarray, "h w 3"], pixels: int, quality: i
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=quality, method=4)
     return PREFIX + base64.b64encode(buffer.getvalue()).decode()
+
+
+def to_jpeg(uri: str, *, quality: int = 90) -> str:
+    """Returns a thumbnail as the data URI of a JPEG.
+
+    Args:
+        uri: Of a WebP image.
+        quality: Of the compression, 1 to 100; high, since it is the second one.
+    """
+    image = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(PREFIX)))).convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
