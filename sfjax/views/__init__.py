@@ -1,4 +1,10 @@
-"""Views of failure detection: pure functions from sfjax.views.clusters import concept_clusters, representatives_table
+"""Views of failure detection: pure functions from a table to an `altair.Chart`, and one offline page that links them.
+
+A view reads no file, keeps no state and knows no classifier; what it needs is in its table (`sfjax.views.tables`), and
+its colors are in `sfjax.views.palette`. Parameters that a page may set are named `sf_*`.
+"""
+
+from sfjax.views.clusters import concept_clusters, representatives_table
 from sfjax.views.compose import latent_dashboard
 from sfjax.views.corruption import corruption_strip
 from sfjax.views.curves import risk_coverage
