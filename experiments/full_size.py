@@ -1,6 +1,6 @@
 """The first steps of the study's networks at full input size: do they learn, how long does it take, how much memory?
 
-    python -m experiments.first_steps [--tasks dermoscopy chest_xray microscopy lung_ct] [options]
+    python -m experiments.full_size [--tasks dermoscopy chest_xray microscopy lung_ct] [options]
 
 Images are phantoms of the task; network and recipe are the study's (`sfjax.training.PUBLISHED`), from random weights.
 """
@@ -82,7 +82,7 @@ def losses_and_seconds(task: str, options: Options) -> Iterator[tuple[float, flo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line a task; returns the exit status: 1 where a loss did not fall."""
-    options = tyro.cli(Options, prog="python -m experiments.first_steps", description=__doc__, args=arguments)
+    options = tyro.cli(Options, prog="python -m experiments.full_size", description=__doc__, args=arguments)
     use_compilation_cache()
     fallen = True
     print("| task | network | px | batch | loss, first ten | last ten | first step, s | step, s | GiB |")
