@@ -75,7 +75,7 @@ def test_strips_say_what_the_csfs_say_and_have_a_picture_each(outputs):
 
 def test_outputs_of_other_images_are_refused(outputs):
     turned = outputs | {"blur-3": said(np.ones(40), LABELS[::-1])}
-    with pytest.raises(ValueError, match="blur-3 must be of the images of iid_test.*40 labels differ"):
+    with pytest.raises(ValueError, match=r"blur-3 must be of the images of iid_test.*40 labels differ"):
         strips_table(turned, SETS, CLASSES, SCORERS, draw)
     short = outputs | {"noise-1": said(np.ones(39), LABELS[:39])}
     with pytest.raises(ValueError, match="iid_test has 40 images and noise-1 39"):

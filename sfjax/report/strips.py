@@ -25,7 +25,7 @@ class Strips(NamedTuple):
 
     Attributes:
         table: As `sfjax.views.corruption.check_strips` wants it; `sample` is the row in the i.i.d. test set.
-        images: The pictures as WebP data URIs, by the number in the table's column `image`; empty where none were drawn.
+        images: The pictures as WebP data URIs, by the number in the table's column `image`; may be empty.
     """
 
     table: pd.DataFrame

@@ -34,8 +34,9 @@ def concept_clusters(
     pixels: int = 76,
     linked: bool = False,
 ) -> alt.LayerChart:
-    """Returns nine images of a class in every test set, each nearest the center of a cluster, with its size and accuracy.
+    """Returns nine images of a class in every test set, each the nearest to the center of a cluster.
 
+    Below each are the size of the cluster and the share of it that is right.
     A frame is blue with a circle where at least half of the cluster is right, orange with a cross where less is.
 
     Args:
@@ -62,10 +63,6 @@ def concept_clusters(
                 f"The clusters have no {what} {value!r}; there is {', '.join(known)}. Choose one of these."
             )
 
-    def select(name: str, words: str, options: list[str], value: str) -> alt.Parameter:
-        bind = {} if linked else {"bind": alt.binding_select(options=options, name=words)}
-        return alt.param(name=name, value=value, **bind)
-
     # A card that was clicked is framed; in a page, one that holds a marked image.
     marked = (
         "indexof(sf_marked, datum.id) >= 0" if linked else "(isArray(sf_pick.id) && indexof(sf_pick.id, datum.id) >= 0)"
@@ -80,8 +77,8 @@ def concept_clusters(
     return (
         alt.LayerChart(layer=layers)
         .add_params(
-            select("sf_csf", "Accuracy of ", csfs, csf or csfs[0]),
-            select("sf_class", "Class ", classes[::-1], label or classes[-1]),
+            scatter.select("sf_csf", "Accuracy of ", csfs, value=csf, linked=linked),
+            scatter.select("sf_class", "Class ", classes[::-1], value=label, linked=linked),
             *parameters,
             theme.dark_param(linked=linked),
         )

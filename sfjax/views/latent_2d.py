@@ -16,8 +16,8 @@ from sfjax.views.tables import SOURCE, require
 SHARES: Final = (0.5, 0.9)
 """The lines of density: around the densest regions that hold these shares of the images."""
 GRID: Final = 56
-INSIDE: Final = {"param": "sf_brush"}
-"""Filter of the points under the brush; all, if there is none."""
+INSIDE: Final = "(!isArray(sf_brush.u) || (inrange(datum.u, sf_brush.u) && inrange(datum.v, sf_brush.v)))"
+"""Whether a point lies under the brush; all do, if there is none."""
 
 
 def latent_2d(
@@ -90,7 +90,7 @@ def flat_layers(
     table: pd.DataFrame,
     size: int,
     *,
-    marked: str | alt.Parameter | dict[str, object],
+    marked: str | alt.Parameter,
     density: bool = False,
     tooltip: bool = True,
     brush: bool = True,
@@ -165,7 +165,6 @@ def _axes(table: pd.DataFrame) -> tuple[alt.X, alt.Y]:
 def _counts(data: alt.NamedData, size: int) -> alt.Chart:
     """Returns how many of the points under the brush are right and wrong, at the right of the legend."""
     # No filter: nothing would be left to say that there is none.
-    under = "(!isArray(sf_brush.u) || (inrange(datum.u, sf_brush.u) && inrange(datum.v, sf_brush.v)))"
     where = "(isArray(sf_brush.u) ? 'selected' : 'shown')"
     words = (
         "['correct: ' + format(datum.right, ','), 'failures: ' + format(datum.all - datum.right, ','), "
@@ -173,7 +172,7 @@ def _counts(data: alt.NamedData, size: int) -> alt.Chart:
     )
     return (
         alt.Chart(data)
-        .transform_calculate(sf_in=f"{scatter.SHOWN} && {under} ? 1 : 0")
+        .transform_calculate(sf_in=f"{scatter.SHOWN} && {INSIDE} ? 1 : 0")
         .transform_calculate(sf_right=f"datum.sf_in * {scatter.CORRECT}")
         .transform_aggregate(right="sum(sf_right)", all="sum(sf_in)")
         .mark_text(

@@ -250,7 +250,7 @@ def test_galleries_of_what_is_not_there(points):
         ("got count = 25", {"count": 25}),
     ):
         with pytest.raises(ValueError, match=message):
-            failure_table(points, **options)
+            failure_table(points, **options)  # pyright: ignore[reportArgumentType]
     perfect = points.assign(correct_msr=1, test_set="only")
     svg = render(failure_gallery(perfect, kind="failures"))
     assert "only: failures 0 of 90" in svg and len(failure_table(perfect)) == 0
@@ -381,7 +381,7 @@ def test_strips_that_break_the_contract_are_refused(change, message):
 def test_pdf_refuses_many_translucent_points_and_avif(points, tmp_path):
     many = points.iloc[np.arange(2001) % 90].assign(id=np.arange(2001))
     assert export.translucent_points(latent_2d(many).to_dict()) == 2001
-    with pytest.raises(ValueError, match="2001 translucent points.*png"):
+    with pytest.raises(ValueError, match=r"2001 translucent points.*png"):
         save(latent_2d(many), tmp_path / "chart.pdf")
     with pytest.raises(ValueError, match="AVIF"):
         save(failure_gallery(points, dict.fromkeys(points["id"], "data:image/avif;base64,AA")), tmp_path / "chart.png")
@@ -400,8 +400,9 @@ const [name, test] = arguments, canvas = document.querySelector('canvas').getBou
 const padding = view.padding(), [ox, oy] = view.origin(), found = [];
 (function walk(items, x, y) {
   for (const item of items) {
-    if (item.marktype === 'group') for (const group of item.items) walk(group.items, x + (group.x || 0), y + (group.y || 0));
-    else if (item.name === name) for (const mark of item.items) {
+    if (item.marktype === 'group') {
+      for (const group of item.items) walk(group.items, x + (group.x || 0), y + (group.y || 0));
+    } else if (item.name === name) for (const mark of item.items) {
       const box = mark.bounds;
       found.push({datum: mark.datum, at: [x + (box.x1 + box.x2) / 2, y + (box.y1 + box.y2) / 2]});
     }
