@@ -142,7 +142,10 @@ def test_thresholds_of_the_source_are_applied_to_every_test_set(outputs, tables)
                 found = (row.selective_risk, row.low, row.high)
                 np.testing.assert_allclose(found, (wrong[accepted].mean(), exact.low, exact.high), atol=1e-6)
         assert rows["coverage"].iloc[-1] == 1
-    far = {**outputs, "other_scanner": Outputs(logits=outputs["other_scanner"].logits * 0.01, labels=jnp.zeros(40, int))}
+    far = {
+        **outputs,
+        "other_scanner": Outputs(logits=outputs["other_scanner"].logits * 0.01, labels=jnp.zeros(40, int)),
+    }
     nothing = operating_table(far, tables, SCORERS, num_points=4).query("test_set == 'other_scanner' and point == 1")
     assert (nothing["coverage"] == 0).all() and nothing[["selective_risk", "low", "high"]].isna().all(axis=None)
 

@@ -19,7 +19,7 @@ def render(chart, **params) -> str:
 
 def groups(svg: str, view: str) -> list[str]:
     """The marks of a named view, a text a panel; nothing of a view whose name only begins like it."""
-    parts = re.split(rf'class="[^"]*\b{view}_marks\b', svg)[1:]
+    parts = re.split(rf'class="[^"]*\b{view}(?:_\d+)?_marks\b', svg)[1:]  # Altair numbers the views of a row
     return [part[: part.index("</g>")] for part in parts]
 
 

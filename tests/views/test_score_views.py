@@ -44,7 +44,8 @@ def colors(svg: str, view: str, attribute: str = "fill") -> list[str]:
         (check_confusion, make_confusion, lambda t: t.assign(n=0), "found 0"),
         (check_confusion, make_confusion, lambda t: t.assign(confidence=np.nan), "confidence .* found nan"),
         (check_operating, make_operating, lambda t: t[t["kind"] != "iid"], "kind iid, and the curves have none"),
-        (check_operating, make_operating, lambda t: t[t["point"] < 20], "that of mcd_mi on .* Give the whole curve"),
+        (check_operating, make_operating, lambda t: t[t["point"] < 20],
+         "on strange accepts 0.73.*. Give the whole curve"),
         (check_operating, make_operating, lambda t: t.assign(point=1), "numbered from 1, each once"),
         (check_operating, make_operating, lambda t: t[(t["kind"] != "iid") | (t["point"] != 3)], "that iid_test lacks"),
         (check_operating, make_operating, lambda t: t.assign(low=np.nan), "low of the curves .* found nan"),
@@ -178,7 +179,7 @@ def chosen_by_hand(table: pd.DataFrame, csf: str, name: str, rule: str, target: 
 
 @pytest.mark.parametrize(
     ("rule", "target", "coverage"),
-    [("risk", 0.1, 0), ("upper bound", 0.1, 0), ("coverage", 0, 0.5), ("risk", 0.01, 0), ("coverage", 0, 0.3)],
+    [("risk", 0.12, 0), ("upper bound", 0.12, 0), ("coverage", 0, 0.5), ("risk", 0.01, 0), ("coverage", 0, 0.3)],
 )
 def test_working_points_are_those_that_numpy_finds(rule, target, coverage):
     table = make_operating()
