@@ -4,15 +4,27 @@ Host code on NumPy arrays. Everything is seeded, and the same input gives the sa
 """
 
 from sfjax.latent.clusters import Clusters, feature_clusters, representatives
-from sfjax.latent.embedding import Embedding, embed, principal_components
-from sfjax.latent.sampling import stratified_sample
+from sfjax.latent.embedding import Embedding, embed, embed_pairs
+from sfjax.latent.features import Components, Features, fit_components, join, principal_components
+from sfjax.latent.quality import NEIGHBORS, Quality, quality
+from sfjax.latent.sampling import sample_first, sample_weights, stratified_sample
 
 __all__ = [
+    "NEIGHBORS",
     "Clusters",
+    "Components",
     "Embedding",
+    "Features",
+    "Quality",
     "embed",
+    "embed_pairs",
     "feature_clusters",
+    "fit_components",
+    "join",
     "principal_components",
+    "quality",
     "representatives",
+    "sample_first",
+    "sample_weights",
     "stratified_sample",
 ]

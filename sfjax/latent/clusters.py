@@ -4,12 +4,14 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
-from sfjax.latent.embedding import principal_components
+from sfjax.latent.features import check_features, principal_components
 
-COMPONENTS: Final = 50
-"""Features are clustered in so many principal components."""
+PCA_DIMENSIONS: Final = 50
+"""In so many principal components at most, clusters of features are sought."""
 
 
 class Clusters(NamedTuple):
@@ -49,9 +51,10 @@ def representatives(coordinates: Float[np.ndarray, "n d"], k: int = 9, *, seed: 
     if len(distinct) <= k:
         centers = distinct
     else:
-        fitted = KMeans(k, n_init=4, random_state=seed).fit(coordinates)  # pyright: ignore[reportArgumentType]
+        with threadpool_limits(1):  # or the order in which threads add decides the last bits
+            fitted = KMeans(k, n_init=4, random_state=seed).fit(coordinates)  # pyright: ignore[reportArgumentType]
         centers = fitted.cluster_centers_
-    distance = np.linalg.norm(coordinates[:, None, :] - centers[None, :, :], axis=2)
+    distance = cdist(coordinates, centers)
     nearest = distance.argmin(axis=1)
     sizes = np.bincount(nearest, minlength=len(centers))
     order = np.argsort(-sizes, kind="stable")
@@ -63,11 +66,18 @@ def representatives(coordinates: Float[np.ndarray, "n d"], k: int = 9, *, seed: 
 
 
 def feature_clusters(features: Float[np.ndarray, "n d"], k: int = 9, *, seed: int) -> Int[np.ndarray, " n"]:
-    """Returns the cluster of every image by k-means of the features' principal components, the largest being 0.
+    """Returns the cluster of every image, from 0, the largest first: k-means in the space of principal components.
+
+    The space is the network's and not an embedding's, which tears and squeezes neighborhoods; and all images can take
+    part, where an embedding holds a sample.
 
     Args:
-        features: One row an image; all images that are to be grouped together.
+        features: One row an image, all of one network.
         k: How many clusters at most.
         seed: Of k-means.
+
+    Raises:
+        ValueError: The features are no finite matrix, or k is below 1.
     """
-    return representatives(principal_components(features, COMPONENTS), k, seed=seed).assignment
+    check_features(features)
+    return representatives(principal_components(features, PCA_DIMENSIONS), k, seed=seed).assignment

@@ -1,7 +1,7 @@
 """Which images to draw when there are more than a view can hold: failures first, then every group in proportion."""
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 
 def stratified_sample(
@@ -37,6 +37,48 @@ def stratified_sample(
     num_kept = min(len(kept), max(size // 2, size - len(others)))
     chosen = [_draw(codes, kept, num_kept, rng), _draw(codes, others, size - num_kept, rng)]
     return np.sort(np.concatenate(chosen))
+
+
+def sample_first(
+    groups: Shaped[np.ndarray, " n"],
+    failure: Bool[np.ndarray, " n"],
+    first: Int[np.ndarray, " f"],
+    size: int,
+    seed: int,
+) -> Int[np.ndarray, " m"]:
+    """Returns the positions of at most `size` images, in ascending order: some first, then failures, then the rest.
+
+    Args:
+        groups: The stratum of every image.
+        failure: Images that are kept as by `stratified_sample`.
+        first: Positions of images that come before all others; they fill half of the sample at most.
+        size: How many images at most.
+        seed: Same seed, same sample.
+    """
+    n = len(groups)
+    if n <= size:
+        return np.arange(n)
+    half = size // 2
+    if len(first) > half:
+        first = first[stratified_sample(groups[first], half, seed)] if half else first[:0]
+    others = np.setdiff1d(np.arange(n), first)
+    drawn = stratified_sample(groups[others], size - len(first), seed, keep=failure[others])
+    return np.sort(np.concatenate([first, others[drawn]]))
+
+
+def sample_weights(
+    groups: Shaped[np.ndarray, " n"], failure: Bool[np.ndarray, " n"], chosen: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " n"]:
+    """Returns how many images each one stands for: those of its group and outcome over those of them sampled.
+
+    Args:
+        groups: The stratum of every image.
+        failure: Its outcome.
+        chosen: Positions of the sampled images.
+    """
+    cell = np.unique(np.stack([np.unique(groups, return_inverse=True)[1], failure]), axis=1, return_inverse=True)[1]
+    there, sampled = np.bincount(cell), np.bincount(cell[chosen], minlength=cell.max() + 1)
+    return (there / np.maximum(sampled, 1))[cell]
 
 
 def _draw(

@@ -1,20 +1,24 @@
 """The report of a run: tables made of outputs, and the page that shows them."""
 
 from sfjax.report.bins import ScoreTables, operating_table, score_tables
+from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport, write_report
 from sfjax.report.slices import failure_slices, slice_attributes
 from sfjax.report.strips import Strips, corrupted_images, strips_table
-from sfjax.report.tables import Points, curves_table, points_table
+from sfjax.report.tables import Points, cluster_images, curves_table, pair_points, points_table
 
 __all__ = [
     "Points",
     "ScoreTables",
     "Strips",
     "TaskReport",
+    "cluster_images",
     "corrupted_images",
     "curves_table",
+    "diagnose",
     "failure_slices",
     "operating_table",
+    "pair_points",
     "points_table",
     "score_tables",
     "slice_attributes",

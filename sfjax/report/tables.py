@@ -1,16 +1,17 @@
 """From outputs to the tables that views read: embedded images and risk-coverage curves.
 
-Source and shifted images of a network are embedded together; corrupted images are not among them.
+Source and shifted images of a network are embedded together; corrupted images are placed among them.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from sfjax import latent
 from sfjax.data import patient_groups
@@ -18,10 +19,17 @@ from sfjax.keys import stream
 from sfjax.metrics import resample_weights
 from sfjax.metrics.ordering import order_by_score
 from sfjax.metrics.risk_coverage import curve_of
+from sfjax.outputs import Outputs
 from sfjax.study.evaluation import Said, Scorers, evaluate, first_network, together
+from sfjax.views.tables import POINTS, SOURCE
 
 GALLERY: Final = 12
 """Of each test set and csf, so many of the most confident failures are embedded whatever the sample is."""
+PLACED: Final = "corruption"
+"""The kind of test set whose images are placed into the embedding of the others."""
+_KNOWN: Final = ("kind", "domain", "subclass", "label")
+_OWN: Final = frozenset(POINTS) | {"row", "weight", "cluster", "representative"}
+_OF_CSFS: Final = ("predicted_", "correct_", "confidence_", "rank_")
 _PADDED_TO: Final = 256
 _BAND: Final = (0.025, 0.975)
 
@@ -47,71 +55,140 @@ def points_table(
     scorers: Scorers,
     *,
     size: int = 2000,
+    placed: int = 500,
     seed: int = 0,
+    network: str = "",
+    shown: Sequence[str] = (),
+    method: Literal["opentsne", "sklearn"] = "opentsne",
     num_jobs: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Points:
     """Returns a sample of the images of all test sets with what every csf says of them, embedded together.
 
     Failures fill up to about half of the sample, the most confident ones first; the rest is stratified
-    by test set and label. The confidence of a csf without a probability is the image's rank among all images given, as
-    a share.
+    by test set and label. The confidence of a csf without a probability is the share of uncorrupted images with no
+    higher score. Corrupted images, sampled likewise, take no part in the fit and are placed into it.
 
     Args:
         outputs: By test set, with features: what one network says, or the networks of one seed.
-        tables: By test set, a row an image: kind, domain, subclass, label (a class name).
+        tables: By test set, a row an image: kind, domain, subclass, label (a class name); level where it is corrupted.
+            Of kind `corruption` are the sets that are placed.
         classes: Names of the classes that the outputs number.
         scorers: The scores of these networks.
-        size: How many images at most.
-        seed: Of the sample and the embedding.
+        size: How many uncorrupted images at most.
+        placed: How many corrupted images at most.
+        seed: Of the samples, the clusters and the embedding.
+        network: Which network's features these are, for the note and the embedding's id.
+        shown: Further columns of the tables that may be seen, kept as text. Images, patients and files are named only
+            if they are asked for here.
+        method: Of the embedding; scikit-learn cannot place, so that corrupted images join the fit.
         num_jobs: Processor cores.
+        cache: Folder that keeps embeddings.
+        progress: Called with (steps done, steps in all) of both fits.
 
     Raises:
-        ValueError: The test sets differ, are of unequal length, or have no features.
+        ValueError: The test sets differ, are of unequal length, have no features or no uncorrupted images, or no table
+            has a column to show.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     first = {name: first_network(said) for name, said in outputs.items()}
-    lacking = [name for name, output in first.items() if output.features is None]
-    if lacking:
-        raise ValueError(
-            f"The outputs of {', '.join(lacking)} have no features to embed. "
-            "Keep the penultimate layer in inference.run."
-        )
+    table = _about(first, tables, shown)
+    features = features_of(outputs, network)
     said = together(list(outputs.values()))
-    whole = first_network(said)
-    sets = np.repeat(list(outputs), [len(output) for output in first.values()])
-    columns = ["kind", "domain", "subclass", "label"]
-    about = pd.concat([tables[name][columns] for name in outputs], ignore_index=True)
-    table = pd.DataFrame(
-        {
-            "id": np.arange(len(sets)),
-            "test_set": sets,
-            **{column: about[column].fillna("").astype(str) for column in columns},
-            "row": np.concatenate([np.arange(len(output)) for output in first.values()]),
-        }
-    )
-    names, labels = np.asarray([str(name) for name in classes]), np.asarray(whole.labels)
+    names, labels = np.asarray([str(name) for name in classes]), np.asarray(first_network(said).labels)
+    sets, fitted = table["test_set"].to_numpy(), table["placed"].to_numpy() == 0
     failure = np.zeros(len(table), dtype=bool)
     of_csfs: dict[str, np.ndarray] = {}
-    most_confident = []
-    for csf, verdict in _verdicts(said, scorers).items():
+    most_confident = np.zeros(len(table), dtype=bool)
+    for csf, verdict in verdicts_of(said, scorers).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
         of_csfs[f"predicted_{csf}"] = names[verdict.predicted]
         of_csfs[f"correct_{csf}"] = (~wrong).astype(np.int64)
-        of_csfs[f"confidence_{csf}"] = verdict.confidence()
+        of_csfs[f"confidence_{csf}"] = verdict.confidence(fitted)
         of_csfs[f"rank_{csf}"] = pd.Series(-verdict.score).rank(method="min").to_numpy(np.int64)
         failure |= wrong
-        most_confident += [order[wrong[order] & (sets[order] == name)][:GALLERY] for name in outputs]
+        for name in outputs:
+            most_confident[order[wrong[order] & (sets[order] == name)][:GALLERY]] = True
     strata = (table["test_set"] + "\0" + table["label"]).to_numpy(dtype=str)
-    chosen = _sample(strata, failure, np.unique(np.concatenate(most_confident)), size, seed)
-    embedding = latent.embed(np.asarray(whole.features)[chosen], seed=seed, num_jobs=num_jobs)
+    drawn = []
+    for rows, most in ((np.flatnonzero(fitted), size), (np.flatnonzero(~fitted), placed)):
+        if len(rows) and most:
+            first_rows = np.flatnonzero(most_confident[rows])
+            drawn.append(rows[latent.sample_first(strata[rows], failure[rows], first_rows, most, seed)])
+    chosen = np.concatenate(drawn)
+    of_clusters = np.full(len(table), -1)
+    of_clusters[fitted] = latent.feature_clusters(features.values[fitted], seed=seed)
     # All at once: sixty scores' columns, one by one, would each copy what is there.
-    table = pd.concat(
-        [table, pd.DataFrame(of_csfs), pd.DataFrame({"weight": _weights(strata, failure, chosen)})], axis=1
-    )
+    further = {"feature_cluster": of_clusters, "weight": latent.sample_weights(strata, failure, chosen)}
+    table = pd.concat([table, pd.DataFrame(of_csfs), pd.DataFrame(further)], axis=1)
+    later = np.flatnonzero(~fitted[chosen])
+    embeddings = []
+    for i, dimensions in enumerate((3, 2)):
+        embeddings.append(
+            latent.embed(
+                features._replace(values=features.values[chosen][: len(chosen) - len(later)]),
+                placed=features._replace(values=features.values[chosen][len(chosen) - len(later) :]),
+                seed=seed,
+                dimensions=dimensions,
+                method=method,
+                num_jobs=num_jobs,
+                cache=cache,
+                progress=None if progress is None else lambda done, total, i=i: progress(done + i * total, 2 * total),
+            )
+        )
     table = table.iloc[chosen].reset_index(drop=True)
-    table = pd.concat([table, pd.DataFrame(embedding.coordinates, columns=list("xyz"))], axis=1)
-    return Points(table, _note(embedding, len(sets), failure, chosen))
+    coordinates = [np.concatenate([one.coordinates, one.placed]) for one in embeddings]
+    table = pd.concat([table, pd.DataFrame(np.concatenate(coordinates, axis=1), columns=list("xyzuv"))], axis=1)
+    table["embedding"] = "-".join(one.id for one in embeddings)
+    return Points(table, _note(embeddings, network, failure, fitted, chosen))
+
+
+def pair_points(
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], *arguments: Any, **options: Any
+) -> dict[str, Points]:
+    """Returns `points_table` of the i.i.d. images with each shifted test set alone, by its name.
+
+    Each is an embedding of its own, which shows that pair at its best; corrupted images are placed into it where they
+    are of the shifted set.
+
+    Args:
+        outputs: By test set.
+        tables: By test set.
+        arguments: As of `points_table`.
+        options: As of `points_table`.
+    """
+    check_outputs(outputs, tables)
+    kinds = {name: str(tables[name]["kind"].iloc[0]) for name in outputs}
+    source = [name for name, kind in kinds.items() if kind == SOURCE]
+    return {
+        name: points_table(
+            {key: outputs[key] for key in (*source, name)},
+            {key: tables[key] for key in (*source, name)},
+            *arguments,
+            **options,
+        )
+        for name in outputs
+        if name not in source
+    }
+
+
+def cluster_images(
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], *, seed: int = 0
+) -> dict[str, Int[np.ndarray, " _"]]:
+    """Returns by uncorrupted test set the feature cluster of every image, as `points_table` numbers them.
+
+    Args:
+        outputs: By test set, with features.
+        tables: By test set, a row an image: kind.
+        seed: As of `points_table`.
+    """
+    check_outputs(outputs, tables)
+    own = [name for name in outputs if str(tables[name]["kind"].iloc[0]) != PLACED]
+    assigned = latent.feature_clusters(features_of({name: outputs[name] for name in own}).values, seed=seed)
+    ends = np.cumsum([len(tables[name]) for name in own])[:-1]
+    return dict(zip(own, np.split(assigned, ends), strict=True))
 
 
 def curves_table(
@@ -133,9 +210,9 @@ def curves_table(
         num_resamples: How many.
         num_points: Of a curve, at equal steps of coverage.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     grid = np.arange(1, num_points + 1) / num_points
-    verdicts = _verdicts(together(list(outputs.values())), scorers)
+    verdicts = verdicts_of(together(list(outputs.values())), scorers)
     start = 0
     parts = []
     for name, output in ((name, first_network(said)) for name, said in outputs.items()):
@@ -160,7 +237,7 @@ def curves_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def _check(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
+def check_outputs(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
     if not outputs or set(outputs) != set(tables):
         raise ValueError(
             f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
@@ -173,6 +250,61 @@ def _check(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> N
             )
 
 
+def _about(outputs: Mapping[str, Outputs], tables: Mapping[str, pd.DataFrame], shown: Sequence[str]) -> pd.DataFrame:
+    """Returns what is known of every image besides what csfs say."""
+    shown = [column for column in shown if column not in _KNOWN]
+    missing = [column for column in shown if not any(column in table.columns for table in tables.values())]
+    taken = [column for column in shown if column in _OWN or column.startswith(_OF_CSFS)]
+    if missing or taken:
+        raise ValueError(
+            f"Columns to show must be columns of a test set's table and not called like those of points; "
+            f"{', '.join(missing + taken)} cannot be shown. The tables have "
+            f"{', '.join(dict.fromkeys(column for table in tables.values() for column in table.columns))}."
+        )
+    parts = []
+    for name, output in outputs.items():
+        table = tables[name].reset_index(drop=True)
+        level = table["level"].to_numpy(np.int64) if "level" in table.columns else np.zeros(len(table), np.int64)
+        corrupted = (table["kind"] == PLACED).to_numpy()
+        if (corrupted != (level > 0)).any():
+            raise ValueError(
+                f"The level of {name} must be 1 or more where its kind is {PLACED}, and 0 or left out elsewhere; got "
+                f"kinds {', '.join(sorted(set(table['kind'])))} and levels {', '.join(map(str, np.unique(level)))}."
+            )
+        text = {column: _text(table, column) for column in (*_KNOWN, *shown)}
+        own = {"row": np.arange(len(output)), "level": level, "placed": corrupted.astype(np.int64)}
+        parts.append(pd.DataFrame({"test_set": name, **text, **own}))
+    about = pd.concat(parts, ignore_index=True)
+    if about["placed"].all():
+        raise ValueError("All images are corrupted, and there is no embedding to place them in. Add uncorrupted ones.")
+    about.insert(0, "id", np.arange(len(about)))
+    return about
+
+
+def _text(table: pd.DataFrame, column: str) -> pd.Series:
+    return (
+        table[column].astype(object).fillna("").astype(str) if column in table.columns else pd.Series("", table.index)
+    )
+
+
+def features_of(outputs: Mapping[str, Said], network: str = "") -> latent.Features:
+    """Returns the features of the first network of all test sets, which are of one network or refused."""
+    parts, lacking = [], []
+    for name, said in outputs.items():
+        features = first_network(said).features
+        if features is None:
+            lacking.append(name)
+        else:
+            method = "" if isinstance(said, Outputs) else next(iter(said))
+            parts.append(latent.Features(np.asarray(features), " ".join(filter(None, [network, method]))))
+    if lacking:
+        raise ValueError(
+            f"The outputs of {', '.join(lacking)} have no features to embed. "
+            "Keep the penultimate layer in inference.run."
+        )
+    return latent.join(parts)
+
+
 class _Verdict(NamedTuple):
     """What one csf says of n images."""
 
@@ -180,39 +312,22 @@ class _Verdict(NamedTuple):
     predicted: Int[np.ndarray, " n"]
     probability: Float[np.ndarray, " n"] | None
 
-    def confidence(self) -> Float[np.ndarray, " n"]:
-        """Returns the probability of being right, or else the share of images with no higher score."""
+    def confidence(self, among: Bool[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
+        """Returns the probability of being right, or else the share of all or some images with no higher score."""
         if self.probability is not None:
             return np.clip(self.probability.astype(np.float64), 0, 1)
-        return pd.Series(self.score).rank(pct=True).to_numpy()
+        held_against = np.sort(self.score if among is None else self.score[among])
+        share = np.searchsorted(held_against, self.score, side="right") / len(held_against)
+        return np.where(np.isnan(self.score), np.nan, share)
 
 
-def _verdicts(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
+def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
     said = evaluate(outputs, scorers)
     rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
     return {
         name: _Verdict(score, predicted, probability if scorers.has_probability(name) else None)
         for name, score, predicted, probability in rows
     }
-
-
-def _sample(
-    strata: Shaped[np.ndarray, " n"],
-    failure: Bool[np.ndarray, " n"],
-    first: Int[np.ndarray, " m"],
-    size: int,
-    seed: int,
-) -> Int[np.ndarray, " s"]:
-    """Returns sampled positions in order: those that come `first`, at most half of them, then a stratified sample."""
-    n = len(strata)
-    if n <= size:
-        return np.arange(n)
-    half = size // 2
-    if len(first) > half:
-        first = first[latent.stratified_sample(strata[first], half, seed)] if half else first[:0]
-    others = np.setdiff1d(np.arange(n), first)
-    drawn = latent.stratified_sample(strata[others], size - len(first), seed, keep=failure[others])
-    return np.sort(np.concatenate([first, others[drawn]]))
 
 
 @jax.jit
@@ -231,20 +346,31 @@ def _risks(
     return jax.vmap(risk)(weights)
 
 
-def _weights(
-    strata: Shaped[np.ndarray, " n"], failure: Bool[np.ndarray, " n"], chosen: Int[np.ndarray, " m"]
-) -> Float[np.ndarray, " n"]:
-    """Returns how many images each one stands for: those of its test set, label and outcome over those sampled."""
-    cell = np.unique(np.stack([np.unique(strata, return_inverse=True)[1], failure]), axis=1, return_inverse=True)[1]
-    there, sampled = np.bincount(cell), np.bincount(cell[chosen], minlength=cell.max() + 1)
-    return (there / np.maximum(sampled, 1))[cell]
-
-
-def _note(embedding: latent.Embedding, n: int, failure: Bool[np.ndarray, " n"], chosen: Int[np.ndarray, " m"]) -> str:
-    failures, shown = int(failure.sum()), int(failure[chosen].sum())
-    which = (
-        f"all {n} images" if len(chosen) == n else f"{len(chosen)} of {n} images with {shown} of {failures} failures"
+def _note(
+    embeddings: Sequence[latent.Embedding],
+    network: str,
+    failure: Bool[np.ndarray, " n"],
+    fitted: Bool[np.ndarray, " n"],
+    chosen: Int[np.ndarray, " m"],
+) -> str:
+    own = chosen[fitted[chosen]]
+    n, later = int(fitted.sum()), len(chosen) - len(own)
+    failures, shown = int(failure[fitted].sum()), int(failure[own].sum())
+    which = f"all {n} images" if len(own) == n else f"{len(own)} of {n} images with {shown} of {failures} failures"
+    one = embeddings[0]
+    method = "principal components" if one.method == "pca" else f"PCA and t-SNE ({one.method})"
+    of = f" of the features of {network}" if network else ""
+    corrupted = ""
+    if later:
+        what = "in the same fit, as this method cannot place" if one.joined else "placed into that, after the fit"
+        corrupted = f"; {later} of {len(fitted) - n} corrupted images {what}"
+    measured = " and ".join(
+        f"{each.quality.trustworthiness:.3f} and {each.quality.preservation:.2f} in {each.coordinates.shape[1]}-D"
+        for each in embeddings
     )
-    method = "principal components" if embedding.method == "pca" else "PCA and t-SNE"
-    quality = "" if np.isnan(embedding.trustworthiness) else f"; trustworthiness {embedding.trustworthiness:.3f} of 1"
-    return f"Latent space: {which}, source and shifted images embedded together by {method}{quality}."
+    quality = (
+        ""
+        if np.isnan(one.quality).any()
+        else f". Trustworthiness and share of the {latent.NEIGHBORS} nearest neighbors kept, of 1: {measured}"
+    )
+    return f"Latent space{of}: {which}, source and shifted images embedded together by {method}{corrupted}{quality}."

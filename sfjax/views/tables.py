@@ -11,7 +11,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-POINTS: Final = ("id", "test_set", "kind", "domain", "subclass", "label", "x", "y", "z")
+POINTS: Final = (
+    *("id", "test_set", "kind", "domain", "subclass", "label", "x", "y", "z"),
+    *("u", "v", "level", "placed", "embedding", "feature_cluster"),
+)
 POINTS_PER_CSF: Final = ("predicted", "correct", "confidence")
 CURVES: Final = ("csf", "test_set", "kind", "coverage", "selective_risk", "low", "high")
 RESULTS: Final = ("test_set", "shift", "kind", "level", "domain", "csf", "metric", "value", "low", "high", "n")
@@ -33,10 +36,13 @@ def check_points(points: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         points: Columns `POINTS`, and for every csf `predicted_<csf>` (class), `correct_<csf>` (0 or 1) and
-            `confidence_<csf>` (in [0, 1]). Further columns are kept.
+            `confidence_<csf>` (in [0, 1]). x, y, z and u, v are the coordinates of one embedding in three and two
+            dimensions, whose id is `embedding`; `placed` is 1 where the image took no part in its fit; `level` is that
+            of a corruption, or 0; `feature_cluster` numbers clusters from 0, and is -1 where there is none. Further
+            columns are kept.
 
     Raises:
-        ValueError: A column is missing or holds what it must not.
+        ValueError: A column is missing or holds what it must not, or the points are of several embeddings.
     """
     csfs = csf_names(points)
     if not csfs:
@@ -52,11 +58,19 @@ def check_points(points: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"The table of points has {len(points)} rows; at most {MAX_POINTS} can be drawn. Sample them.")
     if not np.issubdtype(points["id"].to_numpy().dtype, np.integer) or points["id"].duplicated().any():
         raise ValueError("The column id of the points must be integers, each once. Number the images.")
-    _finite("points", points, ["x", "y", "z"])
+    _finite("points", points, ["x", "y", "z", "u", "v"])
+    embeddings = points["embedding"].unique()
+    if len(embeddings) != 1:
+        raise ValueError(
+            f"The points are of {len(embeddings)} embeddings ({', '.join(map(str, embeddings[:3]))}...), which share "
+            "no coordinates. Draw each alone, or embed all images together."
+        )
+    for column in ("level", "feature_cluster"):
+        if not np.issubdtype(points[column].to_numpy().dtype, np.integer):
+            raise ValueError(f"The column {column} of the points must be integers; got {points[column].dtype}.")
+    _zero_or_one("points", points, "placed")
     for csf in csfs:
-        values = points[f"correct_{csf}"].to_numpy()
-        if values.dtype.kind == "b" or not np.isin(values, (0, 1)).all():
-            raise ValueError(f"The column correct_{csf} of the points must be the integers 0 or 1; got {values.dtype}.")
+        _zero_or_one("points", points, f"correct_{csf}")
         _within("points", points, f"confidence_{csf}", 0.0, 1.0)
     table = points[[*wanted, *(name for name in points.columns if name not in wanted)]].reset_index(drop=True)
     return _rounded(table)
@@ -162,6 +176,12 @@ def _finite(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
             raise ValueError(
                 f"The column {column} of the {name} has {bad} values that are not finite. Leave those out."
             )
+
+
+def _zero_or_one(name: str, table: pd.DataFrame, column: str) -> None:
+    values = table[column].to_numpy()
+    if values.dtype.kind == "b" or not np.isin(values, (0, 1)).all():
+        raise ValueError(f"The column {column} of the {name} must be the integers 0 or 1; got {values.dtype}.")
 
 
 def _within(name: str, table: pd.DataFrame, column: str, low: float, high: float) -> None:

@@ -23,6 +23,8 @@ def make_points(n: int = 90, classes: tuple[str, ...] = ("benign", "malignant"),
         }
     )
     points[["x", "y", "z"]] = rng.normal(size=(n, 3)) * 20 + label[:, None] * 10
+    points[["u", "v"]] = points[["x", "y"]].to_numpy() * 0.8
+    points = points.assign(level=0, placed=0, embedding="3d-2d", feature_cluster=place)
     for csf in CSFS:
         points[f"predicted_{csf}"] = np.asarray(classes)[predicted]
         points[f"correct_{csf}"] = (~wrong).astype(int)

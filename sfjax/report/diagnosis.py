@@ -1,0 +1,360 @@
+"""Why confidence failed, by numbers: are classes apart, are domains apart, how much fails silently, does a csf see it.
+
+Each number comes with the sentence that it implies. Read together they tell causes: classes that overlap among the
+source's own images make failures near the border; a shifted set that lies apart can be seen by a csf that reads
+features; one that cannot be told from the source and still fails, lies amid the wrong class, where every csf is sure.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from sfjax import latent
+from sfjax.metrics import by_patient
+from sfjax.metrics.by_patient import Measured
+from sfjax.metrics.scored import SILENT_ABOVE
+from sfjax.report.tables import PLACED, check_outputs, features_of
+from sfjax.study.evaluation import (
+    ACCEPTED_OF_VALIDATION,
+    Evaluated,
+    Said,
+    Scorers,
+    evaluate,
+    first_network,
+    thresholds,
+    together,
+)
+from sfjax.study.evidence import FEW_FAILURES
+from sfjax.study.measures import ALL_DOMAINS
+from sfjax.views.tables import SOURCE
+
+COLUMNS: Final = ("sign", "test_set", "csf", "value", "low", "high", "text")
+NEIGHBORS: Final = 15
+"""Odd: of two classes one has the majority."""
+FOLDS: Final = 5
+PCA_DIMENSIONS: Final = 50
+LARGEST: Final = 5000
+"""Of larger test sets, so many images are drawn for what is measured among features."""
+
+HARDLY, EXCELLENT, OUTSTANDING = 0.7, 0.8, 0.9
+"""What an AUROC below, or from there on, is called (Hosmer, Lemeshow and Sturdivant, Applied Logistic Regression, 2013,
+section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination)."""
+APART, MIXED = 0.8, 0.4
+"""Of the way from always guessing the commonest class to being always right: above that classes lie apart, up to that
+they are mixed. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost perfect,
+up to 0.4 fair)."""
+
+NO_THRESHOLD: Final = "Not known: this score has no probability, and no validation outputs were given for a threshold."
+
+
+class _Images(NamedTuple):
+    """One test set, as the features see it."""
+
+    name: str
+    kind: str
+    components: Float[np.ndarray, "n k"]
+    labels: Int[np.ndarray, " n"]
+    owners: Int[np.ndarray, " n"]
+
+
+def diagnose(
+    outputs: Mapping[str, Said],
+    tables: Mapping[str, pd.DataFrame],
+    scorers: Scorers,
+    *,
+    validation: Said | None = None,
+    summary: pd.DataFrame | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Returns the signs of why confidence failed, a row a sign, test set and csf, with the sentence that each implies.
+
+    - Class separation: the share of images whose class is that of most of their 15 nearest i.i.d. images, among the
+      first 50 principal components. The image itself, its other copies and its patient's images are no neighbors.
+    - Domain separability: the AUROC of a logistic regression on those components that tells a test set from the i.i.d.
+      one, cross-validated by patient. 0.5 is blind.
+    - Silent failures: the share of images that are wrong with a probability of being right above 0.9; of a csf without
+      a probability, accepted failures: wrong with a score that 80 % of the validation images exceed.
+    - AUROC_f: the chance that a csf scores a success above a failure.
+
+    The first two need features; without, they are left out. Intervals are of 95 %, by patient where patients are known.
+
+    Args:
+        outputs: By test set: what one network says, or the networks of one seed. One of them is i.i.d.
+        tables: By test set, a row an image: kind; where known patient_id and image_id, which tell copies.
+        scorers: The scores of these networks.
+        validation: What the networks say of validation images, for accepted failures.
+        summary: Results over networks, as a run has them; its AUROC_f stands instead of this network's.
+        seed: Draws images of large sets, and folds.
+
+    Raises:
+        ValueError: Outputs and tables do not go together, or no test set is i.i.d.
+
+    References:
+        Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006 (domain classifiers). Bungert,
+        Kobelke and Jaeger, Understanding silent failures in medical image classification, MICCAI 2023.
+    """
+    check_outputs(outputs, tables)
+    source = [name for name in outputs if str(tables[name]["kind"].iloc[0]) == SOURCE]
+    if len(source) != 1:
+        raise ValueError(
+            f"A diagnosis holds every test set against the one of kind {SOURCE}; there are {len(source)} of those "
+            f"among {', '.join(outputs)}. Give one."
+        )
+    rows: list[tuple] = []
+    owners = _owners(tables, source[0])
+    if all(first_network(said).features is not None for said in outputs.values()):
+        images = _images(outputs, tables, owners, seed)
+        rows += _class_separation(images[source[0]], list(images.values()))
+        rows += _domains(images[source[0]], [one for one in images.values() if one.name != source[0]], seed)
+    said = evaluate(together(list(outputs.values())), scorers)
+    above = None if validation is None else thresholds(evaluate(validation, scorers))
+    ends = np.cumsum([0, *(len(tables[name]) for name in outputs)])
+    parts = {name: said.take(np.arange(ends[i], ends[i + 1])) for i, name in enumerate(outputs)}
+    rows += _confident(parts, scorers, above, owners)
+    rows += _rankings(parts, scorers, owners, summary)
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def _owners(tables: Mapping[str, pd.DataFrame], source: str) -> dict[str, Int[np.ndarray, " _"]]:
+    """Returns by test set one code a patient over all of them, or an image's own where the patient is not known."""
+    keys: dict[str, list[object]] = {}
+    for name, table in tables.items():
+        # Corrupted images are the source's, in its order.
+        copies = name == source or (str(table["kind"].iloc[0]) == PLACED and len(table) == len(tables[source]))
+        own: list[object] = [("row", source if copies else name, i) for i in range(len(table))]
+        for column in ("image_id", "patient_id"):
+            if column in table.columns:
+                text = table[column].astype(object).fillna("").astype(str)
+                own = [(column, value) if value else one for value, one in zip(text, own, strict=True)]
+        keys[name] = own
+    flat = np.empty(sum(map(len, keys.values())), dtype=object)
+    flat[:] = [key for own in keys.values() for key in own]
+    codes = pd.factorize(flat)[0]
+    return dict(zip(keys, np.split(codes, np.cumsum([len(own) for own in keys.values()])[:-1]), strict=True))
+
+
+def _images(
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], owners: Mapping[str, np.ndarray], seed: int
+) -> dict[str, _Images]:
+    features = features_of(outputs).values
+    ends = np.cumsum([0, *(len(tables[name]) for name in outputs)])
+    kinds = {name: str(tables[name]["kind"].iloc[0]) for name in outputs}
+    own = np.repeat([kind != PLACED for kind in kinds.values()], np.diff(ends))
+    to_components = latent.fit_components(features[own], PCA_DIMENSIONS)
+    found = {}
+    for i, (name, kind) in enumerate(kinds.items()):
+        n = ends[i + 1] - ends[i]
+        # The same rows of sets of one length: copies of one image are all drawn or none.
+        rows = np.sort(np.random.default_rng(seed).permutation(n)[:LARGEST])
+        labels = np.asarray(first_network(outputs[name]).labels)[rows]
+        found[name] = _Images(name, kind, to_components.of(features[ends[i] + rows]), labels, owners[name][rows])
+    return found
+
+
+def _class_separation(source: _Images, sets: list[_Images]) -> Iterator[tuple]:
+    known = source.labels >= 0
+    there = source._replace(
+        components=source.components[known], labels=source.labels[known], owners=source.owners[known]
+    )
+    for one in sets:
+        rows = np.flatnonzero(one.labels >= 0)
+        right = neighbors_agree(
+            there.components, there.labels, there.owners, one.components[rows], one.labels[rows], one.owners[rows]
+        )
+        found = by_patient.share(right, one.owners[rows])
+        left_out = len(one.labels) - len(rows)
+        yield "Class separation", one.name, "", *found, _of_classes(found, one.labels[rows], left_out)
+
+
+def neighbors_agree(
+    source: Float[np.ndarray, "m k"],
+    source_labels: Int[np.ndarray, " m"],
+    source_owners: Int[np.ndarray, " m"],
+    images: Float[np.ndarray, "n k"],
+    labels: Int[np.ndarray, " n"],
+    owners: Int[np.ndarray, " n"],
+    *,
+    k: int = NEIGHBORS,
+) -> Bool[np.ndarray, " n"]:
+    """Returns whether the class of an image is that of most of its k nearest source images that another owner has.
+
+    Of classes with equally many, that of the nearest image wins; an image without such neighbors does not agree.
+
+    Args:
+        source: Where neighbors are looked for.
+        source_labels: Classes, from 0.
+        source_owners: One code a patient.
+        images: Whose neighbors.
+        labels: Their classes.
+        owners: Their patients, in the same codes.
+        k: How many neighbors at most.
+    """
+    if not len(source) or not len(images):
+        return np.zeros(len(images), dtype=bool)
+    most = min(k + int(np.bincount(source_owners).max()), len(source))
+    with threadpool_limits(1):
+        near = NearestNeighbors(n_neighbors=most).fit(source).kneighbors(images, return_distance=False)
+    allowed = source_owners[near] != owners[:, None]
+    place = np.cumsum(allowed, axis=1)
+    allowed &= place <= k
+    classes, codes = np.unique(source_labels, return_inverse=True)
+    votes = np.zeros((len(images), len(classes)))
+    # Halves of halves never add up to a vote, and the nearest outweighs all that follow: it decides between equals.
+    weight = np.where(allowed, 1 + 0.5 ** np.minimum(place, 50), 0.0)
+    for column in range(most):
+        np.add.at(votes, (np.arange(len(images)), codes[near[:, column]]), weight[:, column])
+    return (classes[votes.argmax(axis=1)] == labels) & allowed.any(axis=1)
+
+
+def _of_classes(found: Measured, labels: np.ndarray, left_out: int) -> str:
+    without = f" {left_out} images of classes that the network does not know are left out." if left_out else ""
+    if not len(labels):
+        return f"No image is of a class that the network knows.{without}"
+    commonest = np.bincount(labels).max() / len(labels)
+    said = (
+        f"{found.value:.0%} of the images have the class of most of their {NEIGHBORS} nearest i.i.d. neighbors; always "
+        f"guessing the commonest class is right for {commonest:.0%}. "
+    )
+    beyond = (found.value - commonest) / (1 - commonest) if commonest < 1 else np.nan
+    if np.isnan(beyond):
+        return f"{said}With one class there is nothing to separate.{without}"
+    if beyond > APART:
+        return f"{said}Classes lie apart here: failures are single images, not a border.{without}"
+    if beyond > MIXED:
+        return f"{said}Classes touch: failures are to be expected at their border, with low confidence.{without}"
+    return f"{said}Classes are mixed: the features do not tell them apart here, whatever the confidence.{without}"
+
+
+def _domains(source: _Images, targets: list[_Images], seed: int) -> Iterator[tuple]:
+    for one in targets:
+        target = np.repeat([False, True], [len(source.labels), len(one.labels)])
+        found = domain_auroc(
+            np.concatenate([source.components, one.components]),
+            target,
+            np.concatenate([source.owners, one.owners]),
+            seed=seed,
+        )
+        yield "Domain separability", one.name, "", *found, _of_domains(found)
+
+
+def domain_auroc(
+    components: Float[np.ndarray, "n k"], target: Bool[np.ndarray, " n"], owners: Int[np.ndarray, " n"], *, seed: int
+) -> Measured:
+    """Returns how well a logistic regression tells target from source images of patients that it has not seen.
+
+    The AUROC is the mean over folds: scores of different fits are not compared. NaN where a side has one patient.
+
+    Args:
+        components: One row an image.
+        target: Which side it is of.
+        owners: One code a patient; all images of a patient are in one fold.
+        seed: Draws the folds.
+    """
+    fewest = min(len(np.unique(owners[side])) for side in (target, ~target))
+    if fewest < 2:
+        return Measured(np.nan, np.nan, np.nan)
+    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
+    influence, values = np.zeros(len(target)), []
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    with threadpool_limits(1):
+        for train, test in folds.split(components, target, owners):
+            if len(np.unique(target[test])) < 2 or len(np.unique(target[train])) < 2:
+                continue  # a fold of one side tells nothing
+            score = classifier.fit(components[train], target[train]).decision_function(components[test])
+            value, influence[test] = by_patient.placements(score, target[test])
+            values.append(value)
+    if not values:
+        return Measured(np.nan, np.nan, np.nan)
+    return by_patient.auroc_interval(float(np.mean(values)), influence / len(values), target, owners)
+
+
+def _of_domains(found: Measured) -> str:
+    if np.isnan(found.value):
+        return "Too few patients on one side to tell whether the domains differ."
+    said = f"A classifier tells these images from i.i.d. ones with AUROC {found.value:.2f}. "
+    if not found.low > 0.5:
+        return f"{said}They may be indistinguishable: no score that reads these features can see the shift."
+    if found.value < HARDLY:
+        return f"{said}The shift is hardly visible in the features: scores that measure distance miss most of it."
+    if found.value < OUTSTANDING:
+        return f"{said}The shift is visible in the features, but many images lie among the i.i.d. ones."
+    return f"{said}The images lie apart from the i.i.d. ones: a score that measures distance can see this shift."
+
+
+def _confident(
+    parts: Mapping[str, Evaluated],
+    scorers: Scorers,
+    above: Float[np.ndarray, " s"] | None,
+    owners: Mapping[str, np.ndarray],
+) -> Iterator[tuple]:
+    """Yields silent failures of csfs with a probability, and accepted failures of those without."""
+    for silent, sign in ((True, "Silent failures"), (False, "Accepted failures")):
+        for i, csf in enumerate(scorers.csfs):
+            if scorers.has_probability(csf) is not silent:
+                continue
+            for name, part in parts.items():
+                failure = part.predicted[i] != part.labels
+                if silent:
+                    event, what = failure & (part.probability[i] > SILENT_ABOVE), f"probability above {SILENT_ABOVE:g}"
+                elif above is not None:
+                    event = failure & (part.score[i] > above[i])
+                    what = f"a score above that of the least sure {1 - ACCEPTED_OF_VALIDATION:.0%} in validation"
+                else:
+                    yield sign, name, csf, np.nan, np.nan, np.nan, NO_THRESHOLD
+                    continue
+                found = by_patient.share(event, owners[name])
+                text = (
+                    f"{int(event.sum())} of {len(event)} images are wrong with {what}: {found.value:.1%} of all, and "
+                    f"{event.sum() / failure.sum():.0%} of the {int(failure.sum())} failures."
+                    if failure.any()
+                    else f"None of the {len(event)} images is wrong."
+                )
+                yield sign, name, csf, *found, text
+
+
+def _rankings(
+    parts: Mapping[str, Evaluated],
+    scorers: Scorers,
+    owners: Mapping[str, np.ndarray],
+    summary: pd.DataFrame | None,
+) -> Iterator[tuple]:
+    """Yields how well each csf tells failures from successes: over networks from the summary, else of this network."""
+    known = {}
+    if summary is not None:
+        rows = summary[(summary["metric"] == "auroc_f") & (summary["domain"] == ALL_DOMAINS)]
+        columns = zip(rows["test_set"], rows["csf"], rows["value"], rows["low"], rows["high"], strict=True)
+        known = {(test_set, csf): Measured(*measured) for test_set, csf, *measured in columns}
+    for i, csf in enumerate(scorers.csfs):
+        for name, part in parts.items():
+            failure = part.predicted[i] != part.labels
+            found = known.get((name, csf))
+            if found is None:
+                found = by_patient.auroc(part.score[i].astype(np.float64), ~failure, owners[name])
+            fewest = min(len(np.unique(owners[name][side])) for side in (failure, ~failure))
+            yield "AUROC_f", name, csf, *found, _of_ranking(found, failure, fewest)
+
+
+def _of_ranking(found: Measured, failure: np.ndarray, fewest: int) -> str:
+    if np.isnan(found.value):
+        missing = "failure" if not failure.any() else "success" if failure.all() else "score for some images"
+        return f"Not defined: there is no {missing}."
+    said = f"A success has a higher score than a failure with chance {found.value:.2f}. "
+    few = f" It rests on {fewest} patients with a failure, or a success." if fewest < FEW_FAILURES else ""
+    if found.high < 0.5:
+        return f"{said}The score is turned round: failures look surer than successes.{few}"
+    if not found.low > 0.5:
+        return f"{said}That may be chance: the score does not tell failures from successes here.{few}"
+    if found.value < HARDLY:
+        return f"{said}The score hardly tells failures from successes here.{few}"
+    if found.value < EXCELLENT:
+        return f"{said}The score finds part of the failures, and a threshold lets many through.{few}"
+    return f"{said}The score tells most failures from successes here.{few}"
