@@ -25,7 +25,7 @@ class Strips(NamedTuple):
 
     Attributes:
         table: As `sfjax.views.corruption.check_strips` wants it; `sample` is the row in the i.i.d. test set.
-        images: The pictures as WebP data URIs, by the number in the table's column `image`; empty where none were drawn.
+        images: The pictures as WebP data URIs, by the number in the table's column `image`; may be empty.
     """
 
     table: pd.DataFrame
@@ -160,7 +160,8 @@ def _chosen(
     right = clean.predicted[0] == clean.labels
     # The confidence of the worst failure that corruption makes of an image; 0 where it makes none.
     worst = np.max(
-        [np.where(right & (one.predicted[0] != one.labels), confidence[0], 0.0) for one, confidence in corrupted], axis=0
+        [np.where(right & (one.predicted[0] != one.labels), confidence[0], 0.0) for one, confidence in corrupted],
+        axis=0,
     )
     chance = np.random.default_rng(seed).random(len(worst))
     order = np.lexsort((chance, -worst))

@@ -34,8 +34,9 @@ def concept_clusters(
     pixels: int = 76,
     linked: bool = False,
 ) -> alt.LayerChart:
-    """Returns nine images of a class in every test set, each nearest the center of a cluster, with its size and accuracy.
+    """Returns nine images of a class in every test set, each the nearest to the center of a cluster.
 
+    Below each are the size of the cluster and the share of it that is right.
     A frame is blue with a circle where at least half of the cluster is right, orange with a cross where less is.
 
     Args:
@@ -58,14 +59,14 @@ def concept_clusters(
     csfs = _csfs(table)
     for what, value, known in (("csf", csf, csfs), ("class", label, classes)):
         if value not in (None, *known):
-            raise ValueError(f"The clusters have no {what} {value!r}; there is {', '.join(known)}. Choose one of these.")
-
-    def select(name: str, words: str, options: list[str], value: str) -> alt.Parameter:
-        bind = {} if linked else {"bind": alt.binding_select(options=options, name=words)}
-        return alt.param(name=name, value=value, **bind)
+            raise ValueError(
+                f"The clusters have no {what} {value!r}; there is {', '.join(known)}. Choose one of these."
+            )
 
     # A card that was clicked is framed; in a page, one that holds a marked image.
-    marked = "indexof(sf_marked, datum.id) >= 0" if linked else "(isArray(sf_pick.id) && indexof(sf_pick.id, datum.id) >= 0)"
+    marked = (
+        "indexof(sf_marked, datum.id) >= 0" if linked else "(isArray(sf_pick.id) && indexof(sf_pick.id, datum.id) >= 0)"
+    )
     layers, width, height = cluster_layers(table, sets, columns=columns, pixels=pixels, marked=marked)
     if linked:
         parameters = [alt.param(name="sf_marked", value=[])]
@@ -76,8 +77,8 @@ def concept_clusters(
     return (
         alt.LayerChart(layer=layers)
         .add_params(
-            select("sf_csf", "Accuracy of ", csfs, csf or csfs[0]),
-            select("sf_class", "Class ", classes[::-1], label or classes[-1]),
+            scatter.select("sf_csf", "Accuracy of ", csfs, value=csf, linked=linked),
+            scatter.select("sf_class", "Class ", classes[::-1], value=label, linked=linked),
             *parameters,
             theme.dark_param(linked=linked),
         )
@@ -122,7 +123,9 @@ def cluster_layers(
     )
     names = alt.Chart(alt.InlineData(values=[{"test_set": name, "at": i} for i, name in enumerate(sets)]))
     x, y = f"(datum.at % {columns}) * {across}", f"floor(datum.at / {columns}) * {down}"
-    without = names.transform_filter(f"indexof({json.dumps(_without(table, sets))}, datum.test_set + '\\0' + sf_class) >= 0")
+    without = names.transform_filter(
+        f"indexof({json.dumps(_without(table, sets))}, datum.test_set + '\\0' + sf_class) >= 0"
+    )
     layers = [
         heading_layer(names, text="datum.test_set + ': ' + sf_class", x=x, y=y, name="sf_cluster_sets"),
         *card_layers(base, card, "sf_clusters"),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sfjax.views import inline, scatter, theme
 from sfjax.views.clusters import check_representatives, cluster_layers, representatives_table
-from sfjax.views.gallery import KINDS, gallery_layers
+from sfjax.views.gallery import KINDS, gallery_layers, orders
 from sfjax.views.latent_2d import INSIDE, flat_layers, prepared
 from sfjax.views.palette import themed
 
@@ -79,13 +79,12 @@ def latent_dashboard(
         f"most confident failures of each test set, below them what each class looks like. {subtitle}",
         **scatter.heading(title, subtitle, linked=False),
     )
-    orders = ["confidence", "cost"] if "cost" in table.columns else ["confidence"]
     own = [
-        alt.param(name="sf_kind", value="failures", bind=alt.binding_select(options=list(KINDS), name="Gallery of ")),
-        alt.param(name="sf_by", value="confidence", bind=alt.binding_select(options=orders, name="Ranked by ")),
+        scatter.select("sf_kind", "Gallery of ", list(KINDS), linked=False),
+        scatter.select("sf_by", "Ranked by ", orders(table), linked=False),
     ]
     spec = _with_own_names(chart.configure(**theme.config()).to_dict())
-    variables = [param.param.to_dict() for param in [*scatter.parameters(table, linked=False), *own]]
+    variables = alt.Chart().mark_point().add_params(*scatter.parameters(table, linked=False), *own).to_dict()["params"]
     # Altair gives a selection that is defined in a layer to all named layers; these say themselves where they are.
     return alt.VConcatChart.from_dict(spec | {"params": [*variables, *_selections()]})
 

@@ -51,15 +51,10 @@ def corruption_strip(
     table = table.assign(at=table["level"].map(place).astype(int))
     words = [f"{sample}: {label}" for sample, label in zip(samples["sample"], samples["label"])]
 
-    def select(name: str, label: str, options: list[object], labels: list[str] | None = None) -> alt.Parameter:
-        named = {"labels": labels} if labels else {}
-        bind = {} if linked else {"bind": alt.binding_select(options=options, name=label, **named)}
-        return alt.param(name=name, value=options[0], **bind)
-
     parameters = [
-        select("sf_sample", "Image ", samples["sample"].tolist(), words),
-        select("sf_corruption", "Corruption ", table["corruption"].unique().tolist()),
-        select("sf_csf", "Confidence ", csfs),
+        scatter.select("sf_sample", "Image ", samples["sample"].tolist(), labels=words, linked=linked),
+        scatter.select("sf_corruption", "Corruption ", table["corruption"].unique().tolist(), linked=linked),
+        scatter.select("sf_csf", "Confidence ", csfs, linked=linked),
     ]
     caption = f"[datum.predicted, {share_text('datum.confidence')}]"
     card = Card(f"datum.at * {pixels + 14}", "0", "datum.correct", caption, 2, pixels)
@@ -147,7 +142,8 @@ def check_strips(strips: pd.DataFrame) -> pd.DataFrame:
     if table["_clean"].isna().any():
         row = table[table["_clean"].isna()].iloc[0]
         raise ValueError(
-            f"A strip begins with the clean image, level 0; {', '.join(str(row[key]) for key in keys)} has none. Add it."
+            f"A strip begins with the clean image, level 0; {', '.join(str(row[key]) for key in keys)} has none. "
+            "Add it."
         )
     changed = table["predicted"] != table["_clean"]
     first = table["level"].where(changed).groupby([table[key] for key in keys]).transform("min")
@@ -221,7 +217,9 @@ def _truth(chosen: alt.Chart, top: int) -> alt.Chart:
 
 def _absent(table: pd.DataFrame) -> alt.Chart:
     """Returns the words that stand where the chosen image was not corrupted so."""
-    pairs = [f"{sample} {corruption}" for sample, corruption in table[["sample", "corruption"]].drop_duplicates().values]
+    pairs = [
+        f"{sample} {corruption}" for sample, corruption in table[["sample", "corruption"]].drop_duplicates().values
+    ]
     return (
         alt.Chart(alt.InlineData(values=[{"pairs": pairs}]))
         .transform_filter("indexof(datum.pairs, sf_sample + ' ' + sf_corruption) < 0")

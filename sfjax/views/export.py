@@ -46,7 +46,9 @@ def save(
     spec = with_params(chart.to_dict(), params or {})
     suffix = path.suffix.lower()
     if "data:image/avif" in json.dumps(spec):
-        raise ValueError("The chart holds AVIF images, which figures would lack. Encode them by sfjax.views.thumbnails.")
+        raise ValueError(
+            "The chart holds AVIF images, which figures would lack. Encode them by sfjax.views.thumbnails."
+        )
     if suffix == ".json":
         content = json.dumps(spec, indent=1).encode()
     elif suffix == ".svg":

@@ -13,7 +13,7 @@ from sfjax.views.tables import csf_names
 
 By = Literal["confidence", "cost"]
 Kind = Literal["failures", "successes"]
-KINDS: Final = {"failures": "Most confident failures", "successes": "Least confident successes"}
+KINDS: Final[dict[Kind, str]] = {"failures": "Most confident failures", "successes": "Least confident successes"}
 HEAD: Final = 22
 """Pixels of the heading of a test set."""
 MOST: Final = 24
@@ -57,7 +57,7 @@ def failure_gallery(
     csf = _checked(table, count, csf, by, kind)
     sets, _ = scatter.choices(table)
     keep = pd.concat([failure_table(table, count=MOST, csf=one, by=order, kind=what)["id"]
-                      for one in csf_names(table) for order in _orders(table) for what in KINDS])  # fmt: skip
+                      for one in csf_names(table) for order in orders(table) for what in KINDS])  # fmt: skip
     totals = [{"test_set": name, "csf": one, "all": len(rows), "right": int(rows[f"correct_{one}"].sum())}
               for name, rows in table.groupby("test_set") for one in csf_names(table)]  # fmt: skip
     of_csf = alt.Chart(alt.InlineData(values=totals)).transform_filter("datum.csf == sf_csf")
@@ -65,14 +65,10 @@ def failure_gallery(
     base = alt.Chart(inline.reference(table, "sf_points"))
     layers, width, height = gallery_layers(table, base, of_csf, sets, count, columns=columns, pixels=pixels)
 
-    def select(name: str, label: str, options: list[str], value: str) -> alt.Parameter:
-        bind = {} if linked else {"bind": alt.binding_select(options=options, name=label)}
-        return alt.param(name=name, value=value, **bind)
-
     parameters = [
-        select("sf_csf", "Confidence ", csf_names(table), csf),
-        select("sf_kind", "Show ", list(KINDS), kind),
-        select("sf_by", "Ranked by ", _orders(table), by),
+        scatter.select("sf_csf", "Confidence ", csf_names(table), value=csf, linked=linked),
+        scatter.select("sf_kind", "Show ", list(KINDS), value=kind, linked=linked),
+        scatter.select("sf_by", "Ranked by ", orders(table), value=by, linked=linked),
     ]
     # Without a title of its own the chart says what is chosen.
     head = scatter.heading(title or KINDS[kind], subtitle, linked=linked)
@@ -119,11 +115,16 @@ def gallery_layers(
     columns = min(columns, count)
     place = json.dumps({name: i for i, name in enumerate(sets)})
     rows = -(-count // columns)
-    parts = ["'true: ' + datum.label", f"'called: ' + {scatter.PREDICTED}", f"'conf. ' + {share_text(scatter.CONFIDENCE)}"]
+    parts = [
+        "'true: ' + datum.label",
+        f"'called: ' + {scatter.PREDICTED}",
+        f"'conf. ' + {share_text(scatter.CONFIDENCE)}",
+    ]
     if "cost" in table.columns:
         parts.append("'cost ' + format(datum.cost, '.3~g')")
     card = Card("datum.sf_x", "datum.sf_y", scatter.CORRECT, f"[{', '.join(parts)}]", len(parts), pixels, marked)
     block = HEAD + rows * card.height + 6
+    top = f"{block} * ({place})[datum.test_set]"
     ranked = (
         base.transform_filter(f"{scatter.CORRECT} == (sf_kind == 'failures' ? 0 : 1)")
         .transform_calculate(
@@ -131,21 +132,20 @@ def gallery_layers(
             sf_order=_order(table),
         )
         .transform_window(
-            [alt.WindowFieldDef(op="row_number", **{"as": "sf_rank"})],
+            [alt.WindowFieldDef.from_dict({"op": "row_number", "as": "sf_rank"})],
             sort=[alt.SortField("sf_cost"), alt.SortField("sf_order"), alt.SortField("id")],
             groupby=["test_set"],
         )
         .transform_filter(f"datum.sf_rank <= {count}")
         .transform_calculate(
             sf_x=f"((datum.sf_rank - 1) % {columns}) * {card.width}",
-            sf_y=f"{block} * ({place})[datum.test_set] + {HEAD} + floor((datum.sf_rank - 1) / {columns}) * {card.height}",
+            sf_y=f"{top} + {HEAD} + floor((datum.sf_rank - 1) / {columns}) * {card.height}",
         )
     )
     number = "(sf_kind == 'failures' ? datum.all - datum.right : datum.right)"
-    heading = f"datum.test_set + ': ' + format({number}, ',') + ' ' + sf_kind + ' of ' + format(datum.all, ',')"
-    y = f"{block} * ({place})[datum.test_set] + 2"
+    heading = f"datum.test_set + ': ' + sf_kind + ' ' + format({number}, ',') + ' of ' + format(datum.all, ',')"
     layers = [
-        heading_layer(totals, text=heading, x="0", y=y, name="sf_gallery_sets"),
+        heading_layer(totals, text=heading, x="0", y=f"{top} + 2", name="sf_gallery_sets"),
         *card_layers(ranked, card, "sf_cards"),
     ]
     return layers, max(columns * card.width, 260), block * len(sets)
@@ -180,7 +180,9 @@ def failure_table(
         _order=surest if kind == "failures" else -surest,
         _set=chosen["test_set"].map({name: i for i, name in enumerate(scatter.choices(table)[0])}),
     )
-    chosen = chosen.sort_values(["_set", "_cost", "_order", "id"], kind="stable").groupby("test_set", sort=False).head(count)
+    chosen = (
+        chosen.sort_values(["_set", "_cost", "_order", "id"], kind="stable").groupby("test_set", sort=False).head(count)
+    )
     about = ["test_set", "id", "label", *(["cost"] if "cost" in table.columns else []), "domain", "subclass"]
     found = chosen[about].assign(
         rank=chosen.groupby("test_set").cumcount() + 1,
@@ -199,7 +201,8 @@ def _order(table: pd.DataFrame) -> str:
     return f"(sf_kind == 'failures' ? 1 : -1) * ({surest})"
 
 
-def _orders(table: pd.DataFrame) -> list[By]:
+def orders(table: pd.DataFrame) -> list[By]:
+    """Returns what the failures of a table can be ranked by."""
     return ["confidence", "cost"] if "cost" in table.columns else ["confidence"]
 
 
@@ -213,7 +216,7 @@ def _checked(table: pd.DataFrame, count: int, csf: str | None, by: str, kind: st
     for what, value, known in (
         ("csf", csfs[0] if csf is None else csf, csfs),
         ("kind", kind, list(KINDS)),
-        ("ranking by", by, _orders(table)),
+        ("ranking by", by, orders(table)),
     ):
         if value not in known:
             raise ValueError(f"The gallery has no {what} {value!r}; there is {', '.join(known)}. Choose one of these.")

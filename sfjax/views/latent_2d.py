@@ -16,8 +16,8 @@ from sfjax.views.tables import SOURCE, require
 SHARES: Final = (0.5, 0.9)
 """The lines of density: around the densest regions that hold these shares of the images."""
 GRID: Final = 56
-INSIDE: Final = {"param": "sf_brush"}
-"""Filter of the points under the brush; all, if there is none."""
+INSIDE: Final = "(!isArray(sf_brush.u) || (inrange(datum.u, sf_brush.u) && inrange(datum.v, sf_brush.v)))"
+"""Whether a point lies under the brush; all do, if there is none."""
 
 
 def latent_2d(
@@ -90,7 +90,7 @@ def flat_layers(
     table: pd.DataFrame,
     size: int,
     *,
-    marked: str | alt.Parameter | dict[str, object],
+    marked: str | alt.Parameter,
     density: bool = False,
     tooltip: bool = True,
     brush: bool = True,
@@ -147,7 +147,7 @@ def flat_layers(
         .properties(name="sf_ring")
     )
     lines = [_density(table, x, y), _key(size)] if density else []
-    return [pad, *lines, marks, ring, scatter.legend(str(size)), _counts(base, size)]
+    return [pad, *lines, marks, ring, scatter.legend(str(size)), _counts(inline.reference(table, "sf_points"), size)]
 
 
 def _axes(table: pd.DataFrame) -> tuple[alt.X, alt.Y]:
@@ -162,20 +162,22 @@ def _axes(table: pd.DataFrame) -> tuple[alt.X, alt.Y]:
     return alt.X("u:Q", axis=None, scale=across), alt.Y("v:Q", axis=None, scale=up)
 
 
-def _counts(base: alt.Chart, size: int) -> alt.Chart:
+def _counts(data: alt.NamedData, size: int) -> alt.Chart:
     """Returns how many of the points under the brush are right and wrong, at the right of the legend."""
-    where = "(isDefined(sf_brush.u) ? 'selected' : 'shown')"
+    # No filter: nothing would be left to say that there is none.
+    where = "(isArray(sf_brush.u) ? 'selected' : 'shown')"
+    words = (
+        "['correct: ' + format(datum.right, ','), 'failures: ' + format(datum.all - datum.right, ','), "
+        f"'of ' + format(datum.all, ',') + ' ' + {where}]"
+    )
     return (
-        base.transform_filter(INSIDE)
-        .transform_calculate(sf_right=scatter.CORRECT)
-        .transform_aggregate(right="sum(sf_right)", all="count()")
+        alt.Chart(data)
+        .transform_calculate(sf_in=f"{scatter.SHOWN} && {INSIDE} ? 1 : 0")
+        .transform_calculate(sf_right=f"datum.sf_in * {scatter.CORRECT}")
+        .transform_aggregate(right="sum(sf_right)", all="sum(sf_in)")
         .mark_text(
             align="right", baseline="top", fontSize=11, lineHeight=16, aria=False, tooltip=None,
-            fill=alt.expr(themed(lambda p: p.ink)),
-            text=alt.expr(
-                "[format(datum.right || 0, ',') + ' correct', "
-                f"format(datum.all - (datum.right || 0), ',') + ' failures', 'of ' + format(datum.all, ',') + ' ' + {where}]"
-            ),
+            fill=alt.expr(themed(lambda p: p.ink)), text=alt.expr(words),
         )
         .encode(x=alt.value(size), y=alt.value(size + 10))
         .properties(name="sf_counts")
@@ -248,8 +250,10 @@ def density_lines(
     counts = np.histogram2d(*points.T, bins=GRID, range=list(zip(low, high, strict=True)))[0]
     step = (high - low) / GRID
     density = gaussian_filter(counts, bandwidth / step, mode="constant")
-    falling = np.sort(density, axis=None)[::-1]
-    level = falling[np.searchsorted(np.cumsum(falling), share * falling.sum())]
+    order = np.argsort(-density, axis=None)
+    falling, held = density.ravel()[order], np.cumsum(counts.ravel()[order])
+    last = int(np.searchsorted(held, share * len(points)))
+    level = (falling[last] + falling[last + 1]) / 2  # at a value itself, the line would run through a corner
     segments = _contour(density, float(level))
     if dashed:
         segments = segments[np.floor(segments.mean(axis=1)).sum(axis=1) % 2 == 0]

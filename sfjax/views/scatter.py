@@ -5,7 +5,7 @@ What is drawn of a point follows the chosen csf: circle and blue where it was ri
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import altair as alt
@@ -89,22 +89,18 @@ def inputs(table: pd.DataFrame, *, linked: bool) -> list[alt.Parameter]:
     # To one decimal below the least confidence; above 0.9 the ramp would have no length.
     floors = {csf: min(float(np.floor(table[f"confidence_{csf}"].min() * 10) / 10), 0.9) for csf in csf_names(table)}
 
-    def parameter(name: str, value: object, bind: alt.Binding) -> alt.Parameter:
-        return alt.param(name=name, value=value) if linked else alt.param(name=name, value=value, bind=bind)
-
-    def select(name: str, label: str, options: list[str]) -> alt.Parameter:
-        return parameter(name, options[0], alt.binding_select(options=options, name=label))
-
     def slider(name: str, label: str, value: float, low: float, high: float, step: float) -> alt.Parameter:
-        return parameter(name, value, alt.binding_range(min=low, max=high, step=step, name=label))
+        if linked:
+            return alt.param(name=name, value=value)
+        return alt.param(name=name, value=value, bind=alt.binding_range(min=low, max=high, step=step, name=label))
 
     return [
-        select("sf_color", "Color ", list(COLORINGS)),
-        select("sf_csf", "Confidence ", list(floors)),
+        select("sf_color", "Color ", COLORINGS, linked=linked),
+        select("sf_csf", "Confidence ", list(floors), linked=linked),
         alt.param(name="sf_test_set", value=ALL),
         alt.param(name="sf_source", value=True),
         *_filters(sets, classes, linked=linked),
-        select("sf_class", "Class ", classes[::-1]),
+        select("sf_class", "Class ", classes[::-1], linked=linked),
         slider("sf_threshold", "Fade below ", 0, 0, 1, 0.01),
         slider("sf_size", "Marker size ", 36, 8, 160, 4),
         slider("sf_opacity", "Opacity ", 0.9, 0.1, 1, 0.05),
@@ -121,13 +117,42 @@ def _filters(sets: list[str], classes: list[str], *, linked: bool) -> list[alt.P
         for i, name in enumerate(sets)
     ]
     chosen = ", ".join(f"sf_set_{i} ? {json.dumps(name)} : null" for i, name in enumerate(sets))
-    only = alt.param(name="sf_only", value=ALL, bind=alt.binding_select(options=[ALL, *classes], name="Show class "))
     return [
         *boxes,
         alt.param(name="sf_test_sets", expr=f"[{chosen}]"),
-        only,
+        select("sf_only", "Show class ", [ALL, *classes], linked=False),
         alt.param(name="sf_classes", expr=f"sf_only == '{ALL}' ? [] : [sf_only]"),
     ]
+
+
+def select(
+    name: str,
+    label: str,
+    options: Sequence[object],
+    *,
+    linked: bool,
+    value: object = None,
+    labels: Sequence[str] | None = None,
+) -> alt.Parameter:
+    """Returns a parameter with a drop-down, or without one where a page sets it.
+
+    Args:
+        name: Of the parameter.
+        label: Beside the drop-down.
+        options: Its values.
+        linked: A page sets it.
+        value: The one at first; the first one by default.
+        labels: What the drop-down calls them.
+    """
+    value = options[0] if value is None else value
+    if linked:
+        return alt.param(name=name, value=value)
+    names = alt.Undefined if labels is None else list(labels)
+    return alt.param(
+        name=name,
+        value=value,
+        bind=alt.BindRadioSelect(input="select", options=list(options), name=label, labels=names),
+    )
 
 
 def heading(title: str, subtitle: str, *, linked: bool) -> dict[str, alt.Title]:

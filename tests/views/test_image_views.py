@@ -142,12 +142,12 @@ def test_counts_follow_the_filters_and_the_csf(points):
     points = points.assign(correct_pe=1)
     chart = latent_2d(points)
     failures = int((points["correct_msr"] == 0).sum())
-    assert words(render(chart), "sf_counts") == [f"{90 - failures} correct", f"{failures} failures", "of 90 shown"]
+    assert words(render(chart), "sf_counts") == [f"correct: {90 - failures}", f"failures: {failures}", "of 90 shown"]
     one = points[points["test_set"] == "rare_kind"]
     wrong = int((one["correct_msr"] == 0).sum())
     shown = words(render(chart, sf_test_sets=["rare_kind"]), "sf_counts")
-    assert shown == [f"{30 - wrong} correct", f"{wrong} failures", "of 30 shown"]
-    assert words(render(chart, sf_csf="pe"), "sf_counts")[:2] == ["90 correct", "0 failures"]
+    assert shown == [f"correct: {30 - wrong}", f"failures: {wrong}", "of 30 shown"]
+    assert words(render(chart, sf_csf="pe"), "sf_counts")[:2] == ["correct: 90", "failures: 0"]
     assert words(render(chart, sf_classes=["none such"]), "sf_counts")[-1] == "of 0 shown"
 
 
@@ -165,9 +165,10 @@ def test_images_are_in_the_tooltip_of_points_that_have_one(points, images):
 def test_check_boxes_choose_several_test_sets(points):
     chart = latent_3d(points)
     assert len(fills(render(chart, sf_set_1=False), "sf_points")) == 60
-    assert len(fills(render(chart, sf_set_0=False, sf_set_1=False, sf_only="benign"), "sf_points")) == (
-        (points["test_set"] == "rare_kind") & (points["label"] == "benign")
-    ).sum()
+    assert (
+        len(fills(render(chart, sf_set_0=False, sf_set_1=False, sf_only="benign"), "sf_points"))
+        == ((points["test_set"] == "rare_kind") & (points["label"] == "benign")).sum()
+    )
 
 
 def test_many_points_are_warned_of_and_too_many_are_refused(points):
@@ -185,7 +186,7 @@ def test_lines_of_density_hold_their_share(rng, share):
     """Against SciPy's density: it has one value along the line, and the share of the points lies above that."""
     points = rng.normal(size=(800, 2)) * [3, 1] + np.where(rng.random((800, 1)) < 0.4, 8, 0)
     segments = density_lines(points, share)
-    density = gaussian_kde(points[:, :].T)
+    density = gaussian_kde(points.T)
     # SciPy's kernel turns with the cloud and ours does not: compare with an axis-parallel one.
     density.covariance = np.diag(points.var(axis=0)) * len(points) ** (-1 / 3)
     density.cho_cov = np.linalg.cholesky(density.covariance)
@@ -208,7 +209,9 @@ def test_one_image_has_lines_and_a_scatter(points):
 # ---- Galleries ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "by"), [("failures", "confidence"), ("failures", "cost"), ("successes", "confidence")])
+@pytest.mark.parametrize(
+    ("kind", "by"), [("failures", "confidence"), ("failures", "cost"), ("successes", "confidence")]
+)
 def test_gallery_shows_what_its_table_says(points, images, kind, by):
     points = points.assign(cost=np.arange(90) % 3 + 1.0)
     table = failure_table(points, csf="pe", count=3, kind=kind, by=by)
@@ -216,11 +219,11 @@ def test_gallery_shows_what_its_table_says(points, images, kind, by):
     expected = []
     for name in ("iid_test", "other_scanner", "rare_kind"):
         rows = points[(points["test_set"] == name) & (points["correct_pe"] == (kind == "successes"))]
-        keys = {"failures": ["confidence_pe"], "successes": ["confidence_pe"]}[kind]
-        keys = ["cost", *keys] if by == "cost" else keys
+        keys = ["cost", "confidence_pe"] if by == "cost" else ["confidence_pe"]
         rows = rows.sort_values(keys, ascending=kind == "successes").head(3)
         expected += rows["id"].tolist()
-        assert f">{name}: {((points['test_set'] == name) & (points['correct_pe'] == (kind == 'successes'))).sum()} {kind} of 30<" in svg
+        number = ((points["test_set"] == name) & (points["correct_pe"] == (kind == "successes"))).sum()
+        assert f">{name}: {kind} {number} of 30<" in svg
     assert table["id"].tolist() == expected
     assert table["rank"].tolist() == [1, 2, 3] * 3
     said = words(svg, "sf_cards_captions")
@@ -247,10 +250,10 @@ def test_galleries_of_what_is_not_there(points):
         ("got count = 25", {"count": 25}),
     ):
         with pytest.raises(ValueError, match=message):
-            failure_table(points, **options)
+            failure_table(points, **options)  # pyright: ignore[reportArgumentType]
     perfect = points.assign(correct_msr=1, test_set="only")
     svg = render(failure_gallery(perfect, kind="failures"))
-    assert "only: 0 failures of 90" in svg and len(failure_table(perfect)) == 0
+    assert "only: failures 0 of 90" in svg and len(failure_table(perfect)) == 0
 
 
 def test_images_are_drawn_and_missing_ones_are_named(points, images, tmp_path):
@@ -269,7 +272,9 @@ def test_clusters_say_size_and_accuracy(points, images):
     weighted = points.assign(weight=np.where(points["correct_msr"] == 1, 1.0, 3.0))
     table = representatives_table(weighted)
     for row in table.itertuples():
-        members = points[(points["test_set"] == row.test_set) & (points["label"] == row.label) & (points["cluster"] == row.cluster)]
+        members = points[
+            (points["test_set"] == row.test_set) & (points["label"] == row.label) & (points["cluster"] == row.cluster)
+        ]
         right, wrong = (members["correct_msr"] == 1).sum(), (members["correct_msr"] == 0).sum()
         assert row.n == len(members) and row.accuracy_msr == pytest.approx(right / (right + 3 * wrong))
     svg = render(concept_clusters(table, images, label="benign", csf="pe"))
@@ -345,7 +350,7 @@ def test_strip_draws_levels_outcomes_and_the_flip(tmp_path):
     assert fills(svg, "sf_strip_signs") == colors
     assert words(svg, "sf_flip_words") == ["flips to nevus"]
     places = positions(svg, "sf_strip_signs")
-    flip = float(re.findall(r'translate\(([\d.]+),', marks(svg, "sf_flip"))[0])
+    flip = float(re.findall(r"translate\(([\d.]+),", marks(svg, "sf_flip"))[0])
     assert abs(flip - places[4, 0]) < 96  # under the image of level 4, by its csf
     assert pixels_of(chart, tmp_path).shape[1] > 0 and count_near(pixels_of(chart, tmp_path), GREEN, 40) > 6 * 80**2
     assert "was not kept" not in svg
@@ -376,7 +381,7 @@ def test_strips_that_break_the_contract_are_refused(change, message):
 def test_pdf_refuses_many_translucent_points_and_avif(points, tmp_path):
     many = points.iloc[np.arange(2001) % 90].assign(id=np.arange(2001))
     assert export.translucent_points(latent_2d(many).to_dict()) == 2001
-    with pytest.raises(ValueError, match="2001 translucent points.*png"):
+    with pytest.raises(ValueError, match=r"2001 translucent points.*png"):
         save(latent_2d(many), tmp_path / "chart.pdf")
     with pytest.raises(ValueError, match="AVIF"):
         save(failure_gallery(points, dict.fromkeys(points["id"], "data:image/avif;base64,AA")), tmp_path / "chart.png")
@@ -395,8 +400,9 @@ const [name, test] = arguments, canvas = document.querySelector('canvas').getBou
 const padding = view.padding(), [ox, oy] = view.origin(), found = [];
 (function walk(items, x, y) {
   for (const item of items) {
-    if (item.marktype === 'group') for (const group of item.items) walk(group.items, x + (group.x || 0), y + (group.y || 0));
-    else if (item.name === name) for (const mark of item.items) {
+    if (item.marktype === 'group') {
+      for (const group of item.items) walk(group.items, x + (group.x || 0), y + (group.y || 0));
+    } else if (item.name === name) for (const mark of item.items) {
       const box = mark.bounds;
       found.push({datum: mark.datum, at: [x + (box.x1 + box.x2) / 2, y + (box.y1 + box.y2) / 2]});
     }
@@ -412,14 +418,16 @@ def test_dashboard_is_linked_both_ways(points, images, tmp_path):
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("needs a browser: apt-get install chromium chromium-driver")
     from selenium import webdriver
-    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common.action_chains import ActionChains
 
     path = tmp_path / "chart.html"
     save(latent_dashboard(points, images, count=3), path)
     content = path.read_text(encoding="utf-8")
     assert content.count(".catch(console.error)") == 1
-    path.write_text(content.replace(".catch(", ".then((r) => { window.view = r.view; }).catch("), encoding="utf-8")
+    path.write_text(
+        content.replace(".catch(console.error)", ".then((r) => { window.view = r.view; })"), encoding="utf-8"
+    )
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
@@ -451,14 +459,18 @@ def test_dashboard_is_linked_both_ways(points, images, tmp_path):
         move("sf_cards", id=worst)[0].click().perform()
         wait("return JSON.stringify(view.signal('sf_pick').id) === JSON.stringify([arguments[0]])", worst)
         assert driver.execute_script(PLACE, "sf_ring_marks", {"id": worst})
-        same = [name for name in ("test_set", "label", "cluster")]
+        same = ["test_set", "label", "cluster"]
         members = of[(of[same] == of.loc[worst, same]).all(axis=1)].index.tolist()
         assert all(driver.execute_script(PLACE, "sf_ring_marks", {"id": key}) for key in members)
         # A representative marks its cluster.
         row = representatives_table(points).query("label == 'malignant'").iloc[0]
         move("sf_clusters", id=row["id"].item())[0].click().perform()
-        wait("return (view.signal('sf_cluster').cluster || [])[0] === arguments[0]"
-             " && view.signal('sf_cluster').test_set[0] === arguments[1]", int(row["cluster"]), row["test_set"])  # fmt: skip
+        wait(
+            "const {cluster, test_set} = view.signal('sf_cluster');"
+            "return cluster?.[0] === arguments[0] && test_set[0] === arguments[1]",
+            int(row["cluster"]),
+            row["test_set"],
+        )
         # A point frames its card.
         move("sf_points", id=worst)[0].click().perform()
         wait("return JSON.stringify(view.signal('sf_pick').id) === JSON.stringify([arguments[0]])", worst)
@@ -469,10 +481,11 @@ def test_dashboard_is_linked_both_ways(points, images, tmp_path):
         # A brush ranks the gallery anew, among what lies under it.
         pad = ActionChains(driver, duration=20)
         pointer = pad.w3c_actions.pointer_action
-        pointer.move_to_location(round(place[0]) + 25, round(place[1]) + 25)
-        pointer.pointer_down()
-        pointer.move_to_location(round(place[0]) - 5, round(place[1]) - 5)
-        pointer.move_to_location(round(place[0]) - 25, round(place[1]) - 25)
+        # From the other side than the tooltip's.
+        for step in (-25, -20, 5, 25):
+            pointer.move_to_location(round(place[0]) + step, round(place[1]) + step)
+            if step == -25:
+                pointer.pointer_down()
         pointer.pointer_up()
         pad.perform()
         (u0, u1), (v0, v1) = (sorted(wait(f"return view.signal('sf_brush').{axis}")) for axis in "uv")  # pyright: ignore
