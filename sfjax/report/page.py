@@ -159,25 +159,31 @@ def _charts(task: TaskReport, results: pd.DataFrame) -> tuple[views.LinkedChart,
     """Returns the sections of charts whose tables have rows."""
     known = (
         (views.operating_point, task.operating, "Working points",
-         "A threshold that is chosen on i.i.d. images, and what it does on every test set: what is still accepted, the risk "
-         "among that, and the failures that it misses. Circle: the target is kept; triangle: above it, as chance may "
-         "explain; cross: broken, the whole interval is above."),
+         "A threshold that is chosen on i.i.d. images, and what it does on every test set: what is still accepted, the "
+         "risk among that, and the failures that it misses. Circle: the target is kept; triangle: above it, as chance "
+         "may explain; cross: broken, the whole interval is above.", {"width": 220}),
         (views.reliability, task.bins, "Reliability",
-         "Accuracy against stated confidence in bins of equal mass, with 95 % intervals. Below the diagonal the score is "
-         "overconfident."),
+         "Accuracy against stated confidence in bins of equal mass, with 95 % intervals. Below the diagonal the score "
+         "is overconfident.", {"size": 230}),
         (views.confidence_histogram, task.histogram, "Confidence",
-         "How confident correct predictions (upwards) and failures (downwards) are. Failures at the right are silent."),
+         "How confident correct predictions (upwards) and failures (downwards) are. Failures at the right are silent.",
+         {"width": 300, "height": 190}),
         (views.confusion, task.confusion, "Confusion",
-         "Rows: the true class. Orange cells are wrong, and the stronger the more confident on average."),
+         "Rows: the true class. Orange cells are wrong, and the stronger the more confident on average.", {}),
     )  # fmt: skip
-    charts = [views.linked_chart(view, table, title=title, hint=hint) for view, table, title, hint in known if len(table)]
+    charts = [
+        views.linked_chart(view, table, title=title, hint=hint, **sizes)
+        for view, table, title, hint, sizes in known
+        if len(table)
+    ]
     if (results["metric"] == RANKED).any():
         hint = (
-            "AURC × 1000 of every score and test set, lower is better; color is the rank within a row. Framed: the best; "
-            "dashed: as good as the best, for all these images can tell."
+            "AURC × 1000 of every score and test set, lower is better; color is the rank within a row. Framed: the "
+            "best; dashed: as good as the best, for all these images can tell."
         )
+        ranked = results.drop(columns="task")
         options = {"metric": RANKED, "csfs": MOST_RANKED}
-        charts.append(views.linked_chart(views.aurc_table, results, title="Ranks", hint=hint, **options))
+        charts.append(views.linked_chart(views.aurc_table, ranked, title="Ranks", hint=hint, **options))
     return tuple(charts)
 
 

@@ -52,7 +52,7 @@ def aurc_table(
     title: str = "",
     subtitle: str = "",
     linked: bool = False,
-) -> alt.FacetChart:
+) -> alt.FacetChart | alt.LayerChart:
     """Returns a metric of every csf on every test set of every task, one cell each.
 
     The best of a row is bold and framed; `=` and a dashed grey frame mark those that a paired comparison does not tell
@@ -145,11 +145,12 @@ def aurc_table(
     radio = alt.binding_radio(options=list(COLOR_BY), name="Color by ")
     tasks = table["task"].unique().tolist()
     header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
+    chart = layers.properties(width=alt.Step(wide), height=alt.Step(ROW))
+    if any(tasks):
+        row = alt.Row("task:N", title=None, sort=tasks, header=header)
+        chart = chart.facet(row=row, spacing=10).resolve_scale(y="independent")
     return (
-        layers.properties(width=alt.Step(wide), height=alt.Step(ROW))
-        .facet(row=alt.Row("task:N", title=None, sort=tasks, header=header if any(tasks) else None), spacing=10)
-        .resolve_scale(y="independent")
-        .add_params(theme.setting("sf_color_by", color_by, radio, linked=linked), theme.dark_param(linked=linked))
+        chart.add_params(theme.setting("sf_color_by", color_by, radio, linked=linked), theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_results"), description=f"{title}. {_in_words(table)} {spoken}", **heading
         )

@@ -26,11 +26,12 @@ class Chart {
 
   async draw() {
     this.room = this.box.clientWidth;
-    const options = { mode: "vega-lite", renderer: "canvas", actions: false, tooltip: this.tooltip, ast: this.strict, logLevel: 1 };
+    const options = { mode: "vega-lite", renderer: "canvas", actions: false, tooltip: this.tooltip, ast: this.strict };
     this.panels = this.count();
     const spec = this.fit(structuredClone(this.spec), this.room, this.panels);
     const given = { ...this.rows };
     spec.datasets = { ...spec.datasets, ...given };
+    for (const param of spec.params ?? []) if (this.values.has(param.name)) param.value = this.values.get(param.name);
     const view = (await vegaEmbed(this.box, spec, options)).view;
     this.view = this.box.view = view;
     for (const [name, rows] of Object.entries(this.rows)) if (rows !== given[name]) view.data(name, rows);
@@ -48,14 +49,18 @@ class Chart {
       this.values.set(name, value);
       if (this.view) this.hand(name, value);
     }
-    return this.view?.runAsync();
+    return this.run();
   }
+
+  // Views side by side take as much room as their rows need now.
+  run() { return (this.spec.hconcat ? this.view?.resize() : this.view)?.runAsync(); }
 
   // Panels that come or go change what stands where.
   data(name, rows) {
     this.rows[name] = rows;
     if (this.view && this.spec.facet && this.panels !== this.count()) return this.redraw();
-    return this.view?.data(name, rows).runAsync();
+    this.view?.data(name, rows);
+    return this.run();
   }
 
   count() { return new Set(Object.values(this.rows).flatMap((rows) => rows.map((row) => row.test_set))).size; }

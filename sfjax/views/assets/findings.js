@@ -81,9 +81,8 @@ function drawSlices(panel) {
     const words = `${percent(row.rate, 1)} against ${percent(row.rest_rate, 1)} of the rest`;
     return element("tr", { class: row.significant ? null : "unsure" },
       element("th", { scope: "row", class: "words" }, action(row.text, () => panel.mark(panel.isMarked(ids) ? [] : ids, shown[0] ?? panel.byId.get(ids[0])),
-        { class: "slice", "aria-description": row.words || null, "data-slice": row.slice, "data-marks": ids.join(" "), "aria-pressed": "false", disabled: !ids.length,
-          title: ids.length ? `Mark its ${ids.length} drawn images` : "None of its images is drawn" }),
-        row.words ? element("span", { class: "of" }, `mostly ${row.words}`) : null),
+        { class: "slice", "data-slice": row.slice, "data-marks": ids.join(" "), "aria-pressed": "false", disabled: !ids.length,
+          title: ids.length ? `Mark its ${ids.length} drawn images` : "None of its images is drawn" }),),
       element("td", { class: "text" }, row.test_set === ALL ? "all test sets" : row.test_set),
       element("td", {}, String(row.failures), element("span", { class: "of" }, ` / ${row.n}`)),
       element("td", {}, element("strong", {}, percent(row.rate, 1)), element("span", { class: "interval" }, `rest ${percent(row.rest_rate, 1)}`)),
