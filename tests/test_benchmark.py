@@ -161,6 +161,9 @@ def test_the_report_can_be_made_again_and_is_the_same(undisturbed, tmp_path, cap
     again = tmp_path / "again.html"
     assert report.main([str(undisturbed), "--out", str(again)]) == 0
     assert again.read_bytes() == (undisturbed / "report.html").read_bytes()
+    # Names are shown only when they are asked for.
+    points = pd.read_parquet(undisturbed / "dermoscopy" / "report" / "points.parquet")
+    assert not {"file_name", "image_path", "patient_id"} & set(points)
     assert report.main([str(undisturbed), "--task", "lung_ct", "--out", str(again)]) == 2
     assert "has the tasks dermoscopy; got lung_ct" in capsys.readouterr().err
 

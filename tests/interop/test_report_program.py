@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from PIL import Image
 
 from experiments import report
 from sfjax.interop import read
-from sfjax.report import Scored, score
+from sfjax.report import Scored, only_csfs, score
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 STUDIES = {"iid_study": "${data.dataset}", "in_class_study": "dermoscopyallbarcelona"}
@@ -43,18 +44,28 @@ def experiment(tmp_path_factory) -> Path:
     return folder
 
 
+class Made(NamedTuple):
+    """The page that the program writes, what it prints, and the tables behind."""
+
+    page: str
+    printed: str
+    scored: Scored
+
+
 @pytest.fixture(scope="module")
-def made(experiment) -> tuple[str, str]:
-    """The page that the program writes, and what it prints."""
+def made(experiment) -> Made:
+    found = []
+
+    def recorded(*arguments, **options):
+        found.append(score(*arguments, **options))
+        return found[-1]
+
     options = ["--resamples", "50", "--csfs", "msr", "energy", "--file-names", "--metrics", "auroc_f"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(report.report, "score", recorded)
         assert report.main([str(experiment), *options]) == 0
-    return (experiment / "report.html").read_text(encoding="utf-8"), printed.getvalue()
-
-
-@pytest.fixture(scope="module")
-def scored(experiment) -> Scored:
-    return score(read(experiment), ["msr", "energy"], resamples=50, metrics=["auroc_f"], images=False)
+    page = (experiment / "report.html").read_text(encoding="utf-8")
+    return Made(page, printed.getvalue(), found[0])
 
 
 def task_of(page: str) -> dict:
@@ -64,7 +75,7 @@ def task_of(page: str) -> dict:
 
 
 def test_the_report_of_another_program_is_one_file_with_images(made, experiment):
-    page, printed = made
+    page, printed, _ = made
     task = task_of(page)
     assert task["csfs"] == ["msr", "energy"] and [one["test_set"] for one in task["sets"]] == ["iid_test", "barcelona"]
     assert page.count('":"UklGR') == 70  # the beginning of every WebP, each image once
@@ -74,18 +85,23 @@ def test_the_report_of_another_program_is_one_file_with_images(made, experiment)
 
 
 def test_a_file_name_stays_text(made):
-    page, _ = made
+    page = made.page
     assert HOSTILE not in page and "<img src=x" not in page and "<b>isic" not in page
-    assert f"data/{HOSTILE}" in task_of(page)["points"]["file_name"]
+    assert f"data/{HOSTILE}" in task_of(page)["points"]["file_name"]["levels"]
 
 
-def test_names_and_images_are_there_only_when_asked_for(scored):
-    points = scored.report.points
-    assert "file_name" not in points and "image_path" not in points and scored.report.thumbnails is None
-    assert not any("png" in str(value) for value in points.to_numpy().ravel())
+def test_every_table_of_the_report_is_made(made):
+    """But strips: the shifted set is no corruption."""
+    shown = made.scored.report
+    for name in ("points", "curves", "diagnosis", "bins", "histogram", "confusion", "operating"):
+        assert len(getattr(shown, name)), name
+    assert "u" in shown.points and not len(shown.strips)
+    fewer = only_csfs(shown, ["energy"])
+    assert set(fewer.curves["csf"]) == {"energy"} and set(fewer.diagnosis["csf"]) == {"", "energy"}
+    assert "correct_msr" not in fewer.points and "correct_energy" in fewer.points
 
 
-def test_the_areas_are_those_of_the_outputs(experiment, scored):
+def test_the_areas_are_those_of_the_outputs(experiment, made):
     """Against the selective risks of NumPy, tie by tie: there are none here."""
     said = read(experiment).outputs["barcelona"]["cross_entropy"]
     logits = np.asarray(said.logits, np.float64)
@@ -93,7 +109,9 @@ def test_the_areas_are_those_of_the_outputs(experiment, scored):
     order = np.argsort(-np.log(np.exp(logits).sum(1)))
     risks = np.cumsum(failure[order]) / np.arange(1, len(order) + 1)
     expected = (np.r_[risks[0], risks[:-1]] + risks).sum() / 2 / len(order)
-    row = scored.summary.query("test_set == 'barcelona' and csf == 'energy' and metric == 'aurc' and domain == 'all'")
+    row = made.scored.summary.query(
+        "test_set == 'barcelona' and csf == 'energy' and metric == 'aurc' and domain == 'all'"
+    )
     assert row["value"].item() == pytest.approx(expected, abs=1e-5)
 
 
