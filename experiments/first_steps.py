@@ -168,11 +168,13 @@ def hidden_shift(trained: Trained, out: Path) -> None:
     print("With the clinics in the table, the same test says:")
     tell(with_clinics)
     pictures = thumbnails(points, {"mixed": images})
-    write(out, "latent_space", views.latent_3d(points.assign(domain=np.where(secret, "clinic C", "clinics A and B"),
-                                                             kind=np.where(secret, "acquisition", "iid"))))  # fmt: skip
-    write(out, "slices_unknown_clinic", views.failure_slices(slices, pictures, subtitle=slices.attrs["note"]))
-    write(out, "slices_known_clinic", views.failure_slices(with_clinics, pictures, subtitle=with_clinics.attrs["note"]))
-    print(f"Look at: {out / 'latent_space.html'}, colored by source / target: does clinic C lie apart?")
+    shown = points.assign(
+        domain=np.where(secret, "clinic C", "clinics A and B"), kind=np.where(secret, "acquisition", "iid")
+    )
+    write(out, "latent_space", views.latent_3d(shown), sf_color="source / target")
+    write_slices(out, "slices_unknown_clinic", slices, pictures)
+    write_slices(out, "slices_known_clinic", with_clinics, pictures)
+    print(f"Look at: {out / 'latent_space.html'}, where the target is clinic C: does it lie apart?")
 
 
 def corruption(trained: Trained, out: Path) -> None:
@@ -256,7 +258,7 @@ def confident_failures(trained: Trained, out: Path) -> None:
     tell(slices)
     pictures = thumbnails(points, {name: np.asarray(pixels) for name, (pixels, _) in parts.items()})
     write(out, "failures", views.failure_gallery(points, pictures, count=6, csf="msr"))
-    write(out, "slices", views.failure_slices(slices, pictures, subtitle=slices.attrs["note"]))
+    write_slices(out, "slices", slices, pictures)
     print(f"Look at: {out / 'failures.html'}, then {out / 'slices.html'}: is it one kind of lesion?")
 
 
@@ -276,11 +278,17 @@ def thumbnails(points: pd.DataFrame, images: Mapping[str, np.ndarray]) -> dict[i
     return dict(zip(points["id"].tolist(), views.thumbnails(pixels), strict=True))
 
 
-def write(out: Path, name: str, chart: Any) -> None:
-    """Writes a chart for papers and for the browser."""
+def write_slices(out: Path, name: str, slices: pd.DataFrame, pictures: Mapping[int, str]) -> None:
+    """Writes the chart of slices; there is none where no slice has more silent failures than the rest."""
+    if len(slices):
+        write(out, name, views.failure_slices(slices, pictures, subtitle=slices.attrs["note"]))
+
+
+def write(out: Path, name: str, chart: Any, **params: object) -> None:
+    """Writes a chart for papers and for the browser, with its parameters at other values than usual."""
     out.mkdir(parents=True, exist_ok=True)
     for suffix in ("svg", "html"):
-        views.save(chart, out / f"{name}.{suffix}")
+        views.save(chart, out / f"{name}.{suffix}", params=params)
 
 
 STUDIES: Final[Mapping[str, Callable[[Trained, Path], None]]] = {
