@@ -77,7 +77,9 @@ def render(chart, **params) -> str:
 
 
 def marks(svg: str, view: str) -> str:
-    group = svg[svg.index(f"{view}_marks") :]
+    start = re.search(rf"{view}(_\d)?_marks", svg)  # parts of a composed chart are numbered
+    assert start
+    group = svg[start.start() :]
     return group[: group.index("</g>")]
 
 
@@ -402,7 +404,7 @@ const padding = view.padding(), [ox, oy] = view.origin(), found = [];
   for (const item of items) {
     if (item.marktype === 'group') {
       for (const group of item.items) walk(group.items, x + (group.x || 0), y + (group.y || 0));
-    } else if (item.name === name) for (const mark of item.items) {
+    } else if (item.name?.replace(/_[0-9]_marks$/, '_marks') === name) for (const mark of item.items) {
       const box = mark.bounds;
       found.push({datum: mark.datum, at: [x + (box.x1 + box.x2) / 2, y + (box.y1 + box.y2) / 2]});
     }
