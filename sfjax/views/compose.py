@@ -86,13 +86,13 @@ def latent_dashboard(
     # Altair gives a selection that is defined in a layer to all named layers: these say themselves where they are.
     names = _names(chart)
     clicked = [names[view] for view in _CLICKED]
-    chart.params = [
+    params = [
         *(param.param for param in [*scatter.parameters(table, linked=False), *own]),
         _selection("sf_brush", [names["sf_pad"]], type="interval", encodings=["x", "y"]),
         _selection("sf_pick", clicked, type="point", on="click", fields=["id"]),
         _selection("sf_cluster", clicked, type="point", on="click", fields=list(_CLUSTER)),
     ]
-    return chart.configure(**theme.config())
+    return chart.properties(params=params).configure(**theme.config())
 
 
 def _names(chart: Any) -> dict[str, str]:

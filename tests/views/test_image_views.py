@@ -1,5 +1,6 @@
 """Views with images: what they draw and say, against the tables; and what a browser does with them."""
 
+import base64
 import io
 import re
 import shutil
@@ -108,20 +109,20 @@ def count_near(pixels: np.ndarray, color: str | tuple[int, ...], within: int = 2
 
 def test_views_name_nothing_that_is_not_there_and_no_network(points, images):
     reps, strips = representatives_table(points), make_strips()
-    charts = [latent_dashboard(points, images, density=True), latent_3d(points, images)]
     for linked in (False, True):
-        charts += [
+        charts = [
+            latent_3d(points, None if linked else images, linked=linked),
             latent_2d(points, None if linked else images, density=True, linked=linked),
             failure_gallery(points, images, linked=linked),
             concept_clusters(reps, images, linked=linked),
             corruption_strip(strips, {}, linked=linked),
         ]
-    for chart in charts:
-        spec = chart.to_dict()
-        assert lint.problems(spec) == []
-        assert not any("bind" in param for param in spec["params"]) or len(spec["params"]) > 3
-        names = [param["name"] for param in spec["params"]]
-        assert len(names) == len(set(names)) and all(name.startswith("sf_") for name in names)
+        for chart in charts if linked else [*charts, latent_dashboard(points, images, density=True)]:
+            spec = chart.to_dict()
+            assert lint.problems(spec) == []
+            names = [param["name"] for param in spec["params"]]
+            assert len(names) == len(set(names)) and all(name.startswith("sf_") for name in names)
+            assert any(isinstance(param.get("bind"), dict) for param in spec["params"]) != linked
 
 
 # ---- The scatters ---------------------------------------------------------------------------------------------------
@@ -388,6 +389,16 @@ def test_pdf_refuses_many_translucent_points_and_avif(points, tmp_path):
     with pytest.raises(ValueError, match="AVIF"):
         save(failure_gallery(points, dict.fromkeys(points["id"], "data:image/avif;base64,AA")), tmp_path / "chart.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_thumbnails_are_of_images_of_any_size():
+    small, large = np.zeros((3, 5, 3), np.uint8), np.full((90, 300, 3), GREEN, np.uint8)
+    sizes = [
+        Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(PREFIX)))).size for uri in thumbnails([small, large])
+    ]
+    assert sizes == [(5, 3), (64, 19)]
+    with pytest.raises(ValueError, match=r"image 1 is uint8 .3, 5.*Map channels to RGB"):
+        thumbnails([small, small[..., 0]])
 
 
 def test_jpeg_is_the_same_image(images):
