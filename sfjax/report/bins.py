@@ -15,8 +15,8 @@ from scipy.special import betaincinv
 from sfjax.data import patient_groups
 from sfjax.metrics.calibration import SLACK
 from sfjax.report.tables import (
-    _check,  # pyright: ignore[reportPrivateUsage]
-    _verdicts,  # pyright: ignore[reportPrivateUsage]
+    check_outputs,
+    verdicts_of,
 )
 from sfjax.study.evaluation import Said, Scorers, first_network, together
 
@@ -66,7 +66,7 @@ def score_tables(
     Raises:
         ValueError: The test sets differ or are of unequal length.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     said = _confidences(outputs, scorers)
     bins, histogram, confusion = [], [], []
     for name, here in _places(outputs).items():
@@ -110,7 +110,7 @@ def operating_table(
     Raises:
         ValueError: The test sets differ, are of unequal length, or none is i.i.d.
     """
-    _check(outputs, tables)
+    check_outputs(outputs, tables)
     places = _places(outputs)
     source = next((name for name in outputs if tables[name]["kind"].iloc[0] == SOURCE), None)
     if source is None:
@@ -159,7 +159,7 @@ class _Said(NamedTuple):
 
 def _confidences(outputs: Mapping[str, Said], scorers: Scorers) -> _Said:
     said = together(list(outputs.values()))
-    verdicts = _verdicts(said, scorers)
+    verdicts = verdicts_of(said, scorers)
     labels = np.asarray(first_network(said).labels)
     predicted = np.stack([verdict.predicted for verdict in verdicts.values()])
     return _Said(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import pytest
 from page_tables import EVIL, make_page, make_promises
@@ -365,33 +366,36 @@ def test_camera_by_pointer_and_by_keyboard(browser):
 
 
 @pytest.mark.browser
-def test_a_rectangle_restricts_galleries_and_counts(browser):
+@pytest.mark.parametrize("dimensions", [3, 2])
+def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
+    """Dragged with shift in three dimensions, and without in two."""
     points = make_points()
+    browser.one(f"#panel-0 .segments [role=tab]:nth-child({4 - dimensions})").click()
+    browser.wait(f"return !!{SPACE}.view")
+    browser.point(3)
     before = browser.driver.execute_script(COUNT)
     assert f"● {(points['correct_msr'] == 1).sum()}" in before
-    box = browser.driver.execute_script(
-        f"const b = {SPACE}.querySelector('canvas').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]"
-    )
-    left, top, width, height = box
-    corners = (left + 0.3 * width, top + 0.2 * height), (left + 0.55 * width, top + 0.75 * height)
-    browser.pointer(
-        ("mousePressed", *corners[0]), ("mouseMoved", *corners[1]), ("mouseReleased", *corners[1]), shift=True
-    )
+    places = np.array([browser.at(i) for i in points["id"]])
+    low, high = np.quantile(places, 0.2, axis=0) + 0.5, np.quantile(places, 0.7, axis=0) + 0.5
+    browser.pointer(("mouseMoved", *low), ("mousePressed", *low), shift=dimensions == 3)
+    for share in (0.5, 1.0):
+        time.sleep(0.05)
+        browser.pointer(("mouseMoved", *(low + share * (high - low))), shift=dimensions == 3)
+    browser.pointer(("mouseReleased", *high), shift=dimensions == 3)
     browser.wait("return !!document.querySelector('#panel-0 .counts .clear')")
-    inside = [
-        i for i in points["id"]
-        if corners[0][0] <= browser.at(i)[0] <= corners[1][0] and corners[0][1] <= browser.at(i)[1] <= corners[1][1]
-    ]  # fmt: skip
-    assert 0 < len(inside) < len(points)
-    found = points[points["id"].isin(inside)]
-    assert (
-        f"● {(found['correct_msr'] == 1).sum()}✚ {(found['correct_msr'] == 0).sum()}"
-        in browser.driver.execute_script(COUNT)
-    )
-    ids = {int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")}
-    assert ids <= set(inside)
+    found = points[((places >= low) & (places <= high)).all(axis=1)]
+    assert 0 < len(found) < len(points)
+    right = (found["correct_msr"] == 1).sum()
+    browser.wait(f"{COUNT}.includes(arguments[0])", f"● {right}✚ {len(found) - right}")
+    cards = [int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")]
+    wrong = found[found["correct_msr"] == 0].sort_values("confidence_msr", ascending=False)
+    assert cards == wrong.groupby("test_set", sort=False).head(2).sort_values("test_set", kind="stable")["id"].tolist()
     browser.one("#panel-0 .counts .clear").click()
     assert browser.driver.execute_script(COUNT) == before
+    card = browser.all("#panel-0 .gallery .card")[dimensions - 2]
+    card.click()
+    assert browser.signal("sf_marked") == [int(card.get_attribute("data-id"))]
+    browser.one("#panel-0 .segments [role=tab]:nth-child(1)").click()
 
 
 @pytest.mark.browser

@@ -19,7 +19,8 @@ class Latent {
   get chart() { return this.charts[this.shown]; }
 
   fitted(spec, room) {
-    spec.height = Math.max(280, Math.min(620, room, innerHeight - 260));
+    spec.height = Math.max(280, Math.min(620, room - 14, innerHeight - 260));
+    if (spec.width !== "container") spec.width = spec.height;
     return spec;
   }
 
