@@ -50,6 +50,7 @@ def test_confident_failures_come_first_in_turn_over_the_classes(outputs):
     samples = table["sample"].drop_duplicates().tolist()
     # Row 8 of benign, 13 of malignant, then 20 of benign; the fourth is drawn from those that do not flip.
     assert samples[:3] == [8, 13, 20] and samples[3] not in samples[:3]
+    assert table["corruption"].iloc[0] == "blur"  # the worst for the first of them
     again = strips_table(outputs, SETS, CLASSES, SCORERS, None, samples=4)
     assert again.table["sample"].drop_duplicates().tolist() == samples and again.images == {}
     alone = strips_table(outputs, SETS, CLASSES, SCORERS, None, samples=1).table

@@ -78,12 +78,15 @@ def strips_table(
         said[one.name] = evaluate(found, scorers)
     confidence = _confidences(said, scorers)
     start = said[clean[0].name]
-    rows = _chosen(start, [(said[one.name], confidence[one.name]) for one in corrupted], samples, seed)
+    danger = _danger(start, [(said[one.name], confidence[one.name]) for one in corrupted])
+    rows = _chosen(start, danger.max(axis=0), samples, seed)
     # The class that the network does not know is named after those that it does.
     names = np.asarray([*map(str, classes), "(unknown)"])[: start.num_classes]
     number = {(one.name, row): i for i, (one, row) in enumerate((one, row) for one in used for row in rows.tolist())}
     parts = []
-    for corruption in dict.fromkeys(one.shift for one in corrupted):
+    # What is worst for the first image comes first.
+    by_danger = [corrupted[i] for i in np.argsort(-danger[:, rows[0]], kind="stable")]
+    for corruption in dict.fromkeys(one.shift for one in by_danger):
         for one in (clean[0], *(one for one in corrupted if one.shift == corruption)):
             here = said[one.name].take(rows)
             for i, csf in enumerate(scorers.csfs):
@@ -150,25 +153,24 @@ def _confidences(said: Mapping[str, Evaluated], scorers: Scorers) -> dict[str, F
     return dict(zip(said, np.split(np.clip(values, 0, 1), lengths, axis=1), strict=True))
 
 
-def _chosen(
-    clean: Evaluated,
-    corrupted: Sequence[tuple[Evaluated, Float[np.ndarray, "s n"]]],
-    samples: int,
-    seed: int,
-) -> Int[np.ndarray, " m"]:
-    """Returns the rows to show, the first one first."""
+def _danger(
+    clean: Evaluated, corrupted: Sequence[tuple[Evaluated, Float[np.ndarray, "s n"]]]
+) -> Float[np.ndarray, "c n"]:
+    """Returns the first csf's confidence in the failures that each corruption makes; 0 where it makes none."""
     right = clean.predicted[0] == clean.labels
-    # The confidence of the worst failure that corruption makes of an image; 0 where it makes none.
-    worst = np.max(
-        [np.where(right & (one.predicted[0] != one.labels), confidence[0], 0.0) for one, confidence in corrupted],
-        axis=0,
+    return np.stack(
+        [np.where(right & (one.predicted[0] != one.labels), confidence[0], 0.0) for one, confidence in corrupted]
     )
-    chance = np.random.default_rng(seed).random(len(worst))
-    order = np.lexsort((chance, -worst))
+
+
+def _chosen(clean: Evaluated, danger: Float[np.ndarray, " n"], samples: int, seed: int) -> Int[np.ndarray, " m"]:
+    """Returns the rows to show, the first one first."""
+    chance = np.random.default_rng(seed).random(len(danger))
+    order = np.lexsort((chance, -danger))
     turn = pd.Series(clean.labels[order]).groupby(clean.labels[order]).cumcount().to_numpy()
-    # First the images that flip: their best of every class, then their second best; then the others alike.
-    flips = worst[order] > 0
-    return order[np.lexsort((-worst[order], turn, ~flips))][:samples]
+    # First the images that flip: the worst of every class, then their second worst; then the others alike.
+    flips = danger[order] > 0
+    return order[np.lexsort((-danger[order], turn, ~flips))][:samples]
 
 
 def _pictures(

@@ -83,28 +83,28 @@ def latent_dashboard(
         scatter.select("sf_kind", "Gallery of ", list(KINDS), linked=False),
         scatter.select("sf_by", "Ranked by ", orders(table), linked=False),
     ]
-    spec = _with_own_names(chart.configure(**theme.config()).to_dict())
-    variables = alt.Chart().mark_point().add_params(*scatter.parameters(table, linked=False), *own).to_dict()["params"]
-    # Altair gives a selection that is defined in a layer to all named layers; these say themselves where they are.
-    return alt.VConcatChart.from_dict(spec | {"params": [*variables, *_selections()]})
-
-
-def _with_own_names(node: Any) -> Any:
-    """Returns the specification with views named as in their own charts: Altair numbers those of parts."""
-    if isinstance(node, dict):
-        named = {"name": re.sub(r"_\d+$", "", node["name"])} if "mark" in node and "name" in node else {}
-        return {key: item if key == "datasets" else _with_own_names(item) for key, item in node.items()} | named
-    return [_with_own_names(item) for item in node] if isinstance(node, list) else node
-
-
-def _selections() -> list[dict[str, Any]]:
-    def clicked(name: str, fields: list[str]) -> dict[str, Any]:
-        select = {"type": "point", "fields": fields, "on": "click", "clear": "dblclick"}
-        return {"name": name, "select": select, "views": _CLICKED}
-
-    brush = {"type": "interval", "encodings": ["x", "y"], "clear": "dblclick"}
-    return [
-        {"name": "sf_brush", "select": brush, "views": ["sf_pad"]},
-        clicked("sf_pick", ["id"]),
-        clicked("sf_cluster", list(_CLUSTER)),
+    # Altair gives a selection that is defined in a layer to all named layers: these say themselves where they are.
+    names = _names(chart)
+    clicked = [names[view] for view in _CLICKED]
+    params = [
+        *(param.param for param in [*scatter.parameters(table, linked=False), *own]),
+        _selection("sf_brush", [names["sf_pad"]], type="interval", encodings=["x", "y"]),
+        _selection("sf_pick", clicked, type="point", on="click", fields=["id"]),
+        _selection("sf_cluster", clicked, type="point", on="click", fields=list(_CLUSTER)),
     ]
+    return chart.properties(params=params).configure(**theme.config())
+
+
+def _names(chart: Any) -> dict[str, str]:
+    """Returns what the views of a composed chart are called there, by their own names: Altair numbers them."""
+    names = {}
+    for kind in ("vconcat", "hconcat", "layer"):
+        for part in getattr(chart, kind, None) or []:
+            if isinstance(name := getattr(part, "name", None), str):
+                names[re.sub(r"_\d+$", "", name)] = name
+            names |= _names(part)
+    return names
+
+
+def _selection(name: str, views: list[str], **select: Any) -> alt.TopLevelSelectionParameter:
+    return alt.TopLevelSelectionParameter(name=name, select={**select, "clear": "dblclick"}, views=views)

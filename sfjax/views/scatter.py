@@ -102,7 +102,7 @@ def inputs(table: pd.DataFrame, *, linked: bool) -> list[alt.Parameter]:
         *_filters(sets, classes, linked=linked),
         select("sf_class", "Class ", classes[::-1], linked=linked),
         slider("sf_threshold", "Fade below ", 0, 0, 1, 0.01),
-        slider("sf_size", "Marker size ", 36, 8, 160, 4),
+        slider("sf_size", "Marker size ", 36 if linked or len(table) <= 1000 else 20, 8, 160, 4),
         slider("sf_opacity", "Opacity ", 0.9, 0.1, 1, 0.05),
         alt.param(name="sf_floor", expr=f"{json.dumps(floors)}[sf_csf]"),
     ]

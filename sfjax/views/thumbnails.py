@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,22 +13,25 @@ PREFIX: Final = "data:image/webp;base64,"
 """How every thumbnail begins. WebP is a third of the size of JPEG here; a PDF wants JPEG (`to_jpeg`)."""
 
 
-def thumbnails(images: Shaped[np.ndarray, "n h w k"], *, pixels: int = 64, quality: int = 70) -> list[str]:
+def thumbnails(
+    images: Shaped[np.ndarray, "n h w k"] | Sequence[np.ndarray], *, pixels: int = 64, quality: int = 70
+) -> list[str]:
     """Returns a WebP data URI of every image, in order; about 0.5 kB each at 64 pixels.
 
     Args:
-        images: RGB, 8 bit.
+        images: RGB, 8 bit; a sequence may have images of several sizes.
         pixels: The longer side is at most so long; small images are not enlarged.
         quality: Of the compression, 1 to 100.
 
     Raises:
         ValueError: The images are no 8-bit RGB images.
     """
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise ValueError(
-            f"Thumbnails are made from uint8 images of shape (n, h, w, 3); got {images.dtype} {images.shape}. "
-            "Map channels to RGB and scale to 0..255 first."
-        )
+    for position, image in enumerate(images):
+        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(
+                f"Thumbnails are made from uint8 images of shape (h, w, 3); image {position} is {image.dtype} "
+                f"{image.shape}. Map channels to RGB and scale to 0..255 first."
+            )
     return [_encode(image, pixels, quality) for image in images]
 
 
