@@ -45,6 +45,9 @@ def test_a_run_leaves_what_it_promises(finished):
     spec = json.loads((finished / "figures" / "responses_causes_dermoscopy.json").read_text())
     assert len(spec["concat"]) == 2 * 4
     assert (finished / "figures" / "responses_causes_dermoscopy.svg").stat().st_size > 5000
+    table = (finished / "figures" / "causes.svg").read_text()
+    assert "1 network a task (seeds 0)" in table and table.count(">subclass_frequency 1<") == 1
+    assert (finished / "figures" / "causes.json").exists()
 
 
 def test_what_is_done_is_not_done_again_and_a_corruption_may_join(finished, capsys):

@@ -1,5 +1,6 @@
 """Risk-coverage curves: how many failures are left when the least confident predictions are handed to a person."""
 
+import json
 from typing import Final
 
 import altair as alt
@@ -27,7 +28,8 @@ def risk_coverage(
     """Returns selective risk (share of accepted images that are failures, lower is better) against coverage.
 
     One panel a test set, source first; one line a csf, told apart by color and dashes, with its band. The legend
-    isolates lines (shift-click adds one), and only isolated lines show their band where there are more than three.
+    isolates lines (shift-click adds one), and only isolated lines show their band where there are more than three. Of
+    more than 12 csfs, one at a time (`sf_csf`) is drawn with its band before the others.
 
     Args:
         curves: A table as `sfjax.views.tables.check_curves` wants it.
@@ -43,27 +45,26 @@ def risk_coverage(
     sets = source_first(table)
     panel = f"sf_panel == '{ALL}' || datum.test_set == sf_panel || datum.kind == '{SOURCE}'"
     isolate = alt.selection_point(name="sf_isolate", fields=["csf"], bind="legend")
-    if linked:
-        parameters = [alt.param(name="sf_panel", value=ALL), alt.param(name="sf_csf", value=csfs[0])]
+    many = len(csfs) > MOST_TOLD_APART
+    parameters = [theme.choice("sf_panel", [ALL, *sets], "Test set", linked=linked)]
+    if linked or many:
+        parameters.append(theme.choice("sf_csf", csfs, "Score", linked=linked))
         strong = "datum.csf == sf_csf"
-        others = alt.value(0.15 if len(csfs) > MOST_TOLD_APART else 0.9)
+        others = alt.value(0.15 if many else 0.9)
         line_opacity = alt.condition(strong, alt.value(0.9), others)
         width_of_line = alt.condition(strong, alt.value(3), alt.value(1.25))
         band_opacity = alt.condition(strong, alt.value(0.18), alt.value(0))
     else:
-        options = alt.binding_select(options=[ALL, *sets], name="Test set ")
-        parameters = [alt.param(name="sf_panel", value=ALL, bind=options)]
         line_opacity, width_of_line = alt.condition(isolate, alt.value(1), alt.value(0.12)), alt.value(1.75)
         # Many bands on top of each other say nothing.
         band_opacity = alt.condition(isolate, alt.value(0.16), alt.value(0), empty=len(csfs) <= 3)
 
-    many = len(csfs) > MOST_TOLD_APART
     legend = alt.Legend(
-        orient="bottom", columns=5 if many else min(len(csfs), 8), symbolType="stroke", symbolStrokeWidth=2.5,
-        symbolSize=500, symbolOpacity=1, symbolLimit=len(csfs),
+        orient="bottom", columns=min(len(csfs), 8), symbolType="stroke", symbolStrokeWidth=2.5, symbolSize=500,
+        symbolOpacity=1, symbolLimit=len(csfs),
     )  # fmt: skip
-    if linked and many:
-        legend = None  # the page names the chosen one
+    if many:
+        legend = None  # the title, or the page, names the chosen one
     color = alt.Color(
         "csf:N",
         title=None,
@@ -102,8 +103,10 @@ def risk_coverage(
         )
         .properties(name="sf_lines")
     )
-    lines = lines if linked else lines.add_params(isolate)
-    heading = {} if linked else {"title": alt.Title(title, subtitle=[subtitle] if subtitle else [])}
+    lines = lines if linked or many else lines.add_params(isolate)
+    text = alt.expr(f"{json.dumps(f'{title}: ')} + sf_csf") if many else title
+    said = f"Thin: the other {len(csfs) - 1} scores." if many else ""
+    heading = {} if linked else {"title": alt.Title(text, subtitle=[line for line in (said, subtitle) if line])}
     return (
         alt.layer(band, lines, data=inline.reference(table, "sf_curves"))
         .properties(width=width, height=height)

@@ -110,7 +110,7 @@ def check_operating(curves: pd.DataFrame) -> pd.DataFrame:
     """
     require("curves", curves, CURVES)
     columns = [*CURVES, *(name for name in ("point", "threshold") if name in curves.columns)]
-    table = curves[columns].sort_values("coverage", kind="stable")
+    table = curves[columns].sort_values("coverage", kind="stable", ignore_index=True)
     pair = ["csf", "test_set"]
     if "point" not in table.columns:
         table["point"] = table.groupby(pair, sort=False).cumcount() + 1

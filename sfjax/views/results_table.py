@@ -172,6 +172,7 @@ def cells(results: pd.DataFrame, *, metric: str = "aurc", csfs: Sequence[str] | 
         ValueError: A column is missing, or there is no such metric or csf.
     """
     require("results", results, RESULTS)
+    results = results.reset_index(drop=True)
     chosen = results[(results["domain"].fillna("all") == "all") & results["csf"].fillna("").ne("")]
     chosen = _over_levels(chosen.assign(task=chosen["task"].astype(str) if "task" in chosen.columns else ""))
     if metric not in set(chosen["metric"]):

@@ -241,3 +241,14 @@ def test_a_page_shows_the_chosen_one_of_many_scores_before_the_others(curves):
     few, many = encodings
     assert few["opacity"]["value"] > 0.5 > many["opacity"]["value"]
     assert few["color"]["legend"] and many["color"]["legend"] is None
+
+
+def test_of_many_scores_a_chart_of_its_own_draws_the_chosen_one_before_the_others(curves):
+    one = curves[curves["csf"] == curves["csf"].iloc[0]]
+    chart = risk_coverage(pd.concat([one.assign(csf=f"score {i}") for i in range(13)]))
+    assert lint.problems(chart.to_dict()) == []
+    svg = render(chart, sf_csf="score 4")
+    assert ">Selective risk against coverage: score 4<" in svg and ">Thin: the other 12 scores.<" in svg
+    color = palette.LIGHT.curves[4]  # of score 12 too, which comes again in the ninth color after it
+    thick = re.findall(r'stroke="(#[0-9a-f]{6})" stroke-width="3"', svg)
+    assert thick == [color] * 3
