@@ -11,17 +11,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from sfjax import latent
 from sfjax.metrics import by_patient
 from sfjax.metrics.by_patient import Measured
 from sfjax.metrics.scored import SILENT_ABOVE
+from sfjax.report.separation import NEIGHBORS, domain_auroc, neighbors_agree
 from sfjax.report.tables import PLACED, check_outputs, features_of
 from sfjax.study.evaluation import (
     ACCEPTED_OF_VALIDATION,
@@ -38,9 +33,6 @@ from sfjax.study.measures import ALL_DOMAINS
 from sfjax.views.tables import SOURCE
 
 COLUMNS: Final = ("sign", "test_set", "csf", "value", "low", "high", "text")
-NEIGHBORS: Final = 15
-"""Odd: of two classes one has the majority."""
-FOLDS: Final = 5
 PCA_DIMENSIONS: Final = 50
 LARGEST: Final = 5000
 """Of larger test sets, so many images are drawn for what is measured among features."""
@@ -49,7 +41,7 @@ HARDLY, EXCELLENT, OUTSTANDING = 0.7, 0.8, 0.9
 """What an AUROC below, or from there on, is called (Hosmer, Lemeshow and Sturdivant, Applied Logistic Regression, 2013,
 section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination)."""
 APART, MIXED = 0.8, 0.4
-"""Of the way from always guessing the commonest class to being always right: above that classes lie apart, up to that
+"""Of the way from guessing to being always right, in the mean over classes: above that classes lie apart, up to that
 they are mixed. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost perfect,
 up to 0.4 fair)."""
 
@@ -161,77 +153,70 @@ def _images(
 
 
 def _class_separation(source: _Images, sets: list[_Images]) -> Iterator[tuple]:
-    known = source.labels >= 0
-    there = source._replace(
-        components=source.components[known], labels=source.labels[known], owners=source.owners[known]
-    )
+    there = _known(source)
+
+    def agree(one: _Images) -> Bool[np.ndarray, " n"]:
+        return neighbors_agree(there.components, there.labels, there.owners, one.components, one.labels, one.owners)
+
+    own = agree(there)
     for one in sets:
-        rows = np.flatnonzero(one.labels >= 0)
-        right = neighbors_agree(
-            there.components, there.labels, there.owners, one.components[rows], one.labels[rows], one.owners[rows]
+        some = _known(one)
+        right = own if one is source else agree(some)
+        found = by_patient.share(right, some.owners)
+        says = _of_source(some.labels, right) if one is source else _of_target(found, some.labels, there.labels, own)
+        left_out = len(one.labels) - len(some.labels)
+        without = f" {left_out} images of classes that the network does not know are left out." if left_out else ""
+        said = (
+            f"{_percent(found.value)} of the images have the class of most of their {NEIGHBORS} nearest i.i.d. images. "
         )
-        found = by_patient.share(right, one.owners[rows])
-        left_out = len(one.labels) - len(rows)
-        yield "Class separation", one.name, "", *found, _of_classes(found, one.labels[rows], left_out)
+        said = said + says if len(some.labels) else "No image is of a class that the network knows."
+        yield "Class separation", one.name, "", *found, said + without
 
 
-def neighbors_agree(
-    source: Float[np.ndarray, "m k"],
-    source_labels: Int[np.ndarray, " m"],
-    source_owners: Int[np.ndarray, " m"],
-    images: Float[np.ndarray, "n k"],
-    labels: Int[np.ndarray, " n"],
-    owners: Int[np.ndarray, " n"],
-    *,
-    k: int = NEIGHBORS,
-) -> Bool[np.ndarray, " n"]:
-    """Returns whether the class of an image is that of most of its k nearest source images that another owner has.
-
-    Of classes with equally many, that of the nearest image wins; an image without such neighbors does not agree.
-
-    Args:
-        source: Where neighbors are looked for.
-        source_labels: Classes, from 0.
-        source_owners: One code a patient.
-        images: Whose neighbors.
-        labels: Their classes.
-        owners: Their patients, in the same codes.
-        k: How many neighbors at most.
-    """
-    if not len(source) or not len(images):
-        return np.zeros(len(images), dtype=bool)
-    most = min(k + int(np.bincount(source_owners).max()), len(source))
-    with threadpool_limits(1):
-        near = NearestNeighbors(n_neighbors=most).fit(source).kneighbors(images, return_distance=False)
-    allowed = source_owners[near] != owners[:, None]
-    place = np.cumsum(allowed, axis=1)
-    allowed &= place <= k
-    classes, codes = np.unique(source_labels, return_inverse=True)
-    votes = np.zeros((len(images), len(classes)))
-    # Halves of halves never add up to a vote, and the nearest outweighs all that follow: it decides between equals.
-    weight = np.where(allowed, 1 + 0.5 ** np.minimum(place, 50), 0.0)
-    for column in range(most):
-        np.add.at(votes, (np.arange(len(images)), codes[near[:, column]]), weight[:, column])
-    return (classes[votes.argmax(axis=1)] == labels) & allowed.any(axis=1)
+def _known(one: _Images) -> _Images:
+    """Returns the images of classes that the network knows."""
+    rows = np.flatnonzero(one.labels >= 0)
+    return one._replace(components=one.components[rows], labels=one.labels[rows], owners=one.owners[rows])
 
 
-def _of_classes(found: Measured, labels: np.ndarray, left_out: int) -> str:
-    without = f" {left_out} images of classes that the network does not know are left out." if left_out else ""
-    if not len(labels):
-        return f"No image is of a class that the network knows.{without}"
-    commonest = np.bincount(labels).max() / len(labels)
-    said = (
-        f"{found.value:.0%} of the images have the class of most of their {NEIGHBORS} nearest i.i.d. neighbors; always "
-        f"guessing the commonest class is right for {commonest:.0%}. "
-    )
-    beyond = (found.value - commonest) / (1 - commonest) if commonest < 1 else np.nan
-    if np.isnan(beyond):
-        return f"{said}With one class there is nothing to separate.{without}"
+def _of_source(labels: Int[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> str:
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        return "With one class there is nothing to separate."
+    # Of each class alike, or always guessing the commonest would pass for separation.
+    balanced = float(np.mean([right[labels == one].mean() for one in classes]))
+    said = f"In the mean over classes it is {_percent(balanced)}, where guessing has {_percent(1 / len(classes))}: "
+    beyond = (balanced - 1 / len(classes)) / (1 - 1 / len(classes))
     if beyond > APART:
-        return f"{said}Classes lie apart here: failures are single images, not a border.{without}"
+        return f"{said}classes lie apart, and failures are single images, not a border."
     if beyond > MIXED:
-        return f"{said}Classes touch: failures are to be expected at their border, with low confidence.{without}"
-    return f"{said}Classes are mixed: the features do not tell them apart here, whatever the confidence.{without}"
+        return f"{said}classes touch, and failures are to be expected at their border, with low confidence."
+    return f"{said}classes are mixed, and these features do not tell them apart, whatever the confidence."
+
+
+def _of_target(
+    found: Measured, labels: Int[np.ndarray, " n"], there: Int[np.ndarray, " m"], own: Bool[np.ndarray, " m"]
+) -> str:
+    """Returns how the agreement compares with that of i.i.d. images of the same classes, in the same shares."""
+    classes, counts = np.unique(labels, return_counts=True)
+    if not np.isin(classes, there).all():
+        return "Some of their classes have no i.i.d. image to compare with."
+    shares = counts / counts.sum()
+    held = np.array([own[there == one].mean() for one in classes])
+    sizes = np.array([(there == one).sum() for one in classes])
+    expected = float(shares @ held)
+    # Twice the standard error of the difference; the interval's ends are 3.92 of them apart.
+    error = np.hypot((found.high - found.low) / 3.92, np.sqrt((shares**2 * held * (1 - held) / sizes).sum()))
+    said = f"Of i.i.d. images of the same classes it is {_percent(expected)}: "
+    if found.value < expected - 2 * error:
+        return f"{said}images have moved amid another class, where a network is sure and wrong."
+    if found.value > expected + 2 * error:
+        return f"{said}classes lie further apart than there."
+    return f"{said}classes are where they were."
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
 
 
 def _domains(source: _Images, targets: list[_Images], seed: int) -> Iterator[tuple]:
@@ -244,37 +229,6 @@ def _domains(source: _Images, targets: list[_Images], seed: int) -> Iterator[tup
             seed=seed,
         )
         yield "Domain separability", one.name, "", *found, _of_domains(found)
-
-
-def domain_auroc(
-    components: Float[np.ndarray, "n k"], target: Bool[np.ndarray, " n"], owners: Int[np.ndarray, " n"], *, seed: int
-) -> Measured:
-    """Returns how well a logistic regression tells target from source images of patients that it has not seen.
-
-    The AUROC is the mean over folds: scores of different fits are not compared. NaN where a side has one patient.
-
-    Args:
-        components: One row an image.
-        target: Which side it is of.
-        owners: One code a patient; all images of a patient are in one fold.
-        seed: Draws the folds.
-    """
-    fewest = min(len(np.unique(owners[side])) for side in (target, ~target))
-    if fewest < 2:
-        return Measured(np.nan, np.nan, np.nan)
-    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
-    influence, values = np.zeros(len(target)), []
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    with threadpool_limits(1):
-        for train, test in folds.split(components, target, owners):
-            if len(np.unique(target[test])) < 2 or len(np.unique(target[train])) < 2:
-                continue  # a fold of one side tells nothing
-            score = classifier.fit(components[train], target[train]).decision_function(components[test])
-            value, influence[test] = by_patient.placements(score, target[test])
-            values.append(value)
-    if not values:
-        return Measured(np.nan, np.nan, np.nan)
-    return by_patient.auroc_interval(float(np.mean(values)), influence / len(values), target, owners)
 
 
 def _of_domains(found: Measured) -> str:
@@ -307,17 +261,18 @@ def _confident(
                     event, what = failure & (part.probability[i] > SILENT_ABOVE), f"probability above {SILENT_ABOVE:g}"
                 elif above is not None:
                     event = failure & (part.score[i] > above[i])
-                    what = f"a score above that of the least sure {1 - ACCEPTED_OF_VALIDATION:.0%} in validation"
+                    what = f"a score that is accepted, as those of {ACCEPTED_OF_VALIDATION:.0%} in validation are"
                 else:
                     yield sign, name, csf, np.nan, np.nan, np.nan, NO_THRESHOLD
                     continue
                 found = by_patient.share(event, owners[name])
-                text = (
-                    f"{int(event.sum())} of {len(event)} images are wrong with {what}: {found.value:.1%} of all, and "
-                    f"{event.sum() / failure.sum():.0%} of the {int(failure.sum())} failures."
-                    if failure.any()
-                    else f"None of the {len(event)} images is wrong."
-                )
+                text = f"None of the {len(event)} images is wrong."
+                if failure.any():
+                    of_failures = _percent(event.sum() / failure.sum())
+                    text = (
+                        f"{int(event.sum())} of {len(event)} images are wrong with {what}: {_percent(found.value)} of "
+                        f"all, and {of_failures} of the {int(failure.sum())} failures."
+                    )
                 yield sign, name, csf, *found, text
 
 

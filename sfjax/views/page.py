@@ -189,7 +189,7 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
     }
 
 
-def _test_sets(*tables: pd.DataFrame) -> list[dict[str, str]]:
+def _test_sets(*tables: pd.DataFrame) -> list[dict[Any, Any]]:
     """Returns the test sets of these tables with their kind, source first."""
     sets = pd.concat([table[["test_set", "kind"]] for table in tables], ignore_index=True).drop_duplicates("test_set")
     return sets.sort_values("kind", key=lambda kind: kind.ne(SOURCE), kind="stable").to_dict("records")

@@ -57,13 +57,13 @@ class Parsed(HTMLParser):
 
 def target(table: pd.DataFrame, *, linked: bool = False) -> alt.Chart:
     """A view in the manner of the others, with an input of its own."""
-    bind = {} if linked else {"bind": alt.binding_range(min=0, max=1, step=0.1, name="Target ")}
+    own: dict[str, Any] = {} if linked else {"bind": alt.binding_range(min=0, max=1, step=0.1, name="Target ")}
     return (
         alt.Chart(inline.reference(table, "sf_rows"))
         .transform_filter("datum.csf == sf_csf && datum.selective_risk <= sf_target")
         .mark_point(aria=False)
         .encode(x="coverage:Q", y="selective_risk:Q")
-        .add_params(alt.param(name="sf_csf", value="msr"), alt.param(name="sf_target", value=0.5, **bind))
+        .add_params(alt.param(name="sf_csf", value="msr"), alt.param(name="sf_target", value=0.5, **own))
         .properties(datasets=inline.dataset(table, "sf_rows"), width=300, height=100)
     )
 
@@ -329,7 +329,7 @@ def test_card_and_point_mark_each_other(browser):
 
     # In the clusters, the card of the point's cluster is framed; a card marks all its images.
     browser.one("#panel-0 .beside [role=tab]:nth-child(3)").click()
-    label = points.set_index("id").loc[image, "label"]
+    label = str(points.set_index("id").loc[image, "label"])
     assert label in browser.one("#panel-0 .gallery h3").text
     assert len(browser.all("#panel-0 .gallery .card[aria-pressed=true]")) == 1
     own = browser.one("#panel-0 .gallery .card")
@@ -372,6 +372,7 @@ def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
     points = make_points()
     browser.one(f"#panel-0 .segments [role=tab]:nth-child({4 - dimensions})").click()
     browser.wait(f"return !!{SPACE}.view")
+    assert [box.is_displayed() for box in browser.all("#panel-0 .space")] == [dimensions == 3, dimensions == 2]
     browser.point(3)
     before = browser.driver.execute_script(COUNT)
     assert f"● {(points['correct_msr'] == 1).sum()}" in before
@@ -388,7 +389,7 @@ def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
     right = (found["correct_msr"] == 1).sum()
     browser.wait(f"{COUNT}.includes(arguments[0])", f"● {right}✚ {len(found) - right}")
     cards = [int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")]
-    wrong = found[found["correct_msr"] == 0].sort_values("confidence_msr", ascending=False)
+    wrong: pd.DataFrame = found.loc[found["correct_msr"] == 0].sort_values("confidence_msr", ascending=False)
     assert cards == wrong.groupby("test_set", sort=False).head(2).sort_values("test_set", kind="stable")["id"].tolist()
     browser.one("#panel-0 .counts .clear").click()
     assert browser.driver.execute_script(COUNT) == before
