@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import coverage, first_steps
+from experiments import coverage, full_size
 from experiments.speed import __main__ as speed
 from experiments.speed import csf as of_csf
 from experiments.speed import metrics as of_metrics
@@ -122,11 +122,11 @@ def test_input_from_disk_is_measured(capsys):
     assert "12 JPEGs of 40 x 30" in out and "prefetch, 2 threads" in out and "plain Pillow" in out
 
 
-def test_first_steps_give_each_steps_loss(monkeypatch):
-    published = first_steps.PUBLISHED["lung_ct"]
+def test_first_steps_at_full_size_give_each_steps_loss(monkeypatch):
+    published = full_size.PUBLISHED["lung_ct"]
     monkeypatch.setitem(
-        first_steps.__dict__, "PUBLISHED", {"lung_ct": published._replace(network="small_cnn", image_size=16)}
+        full_size.__dict__, "PUBLISHED", {"lung_ct": published._replace(network="small_cnn", image_size=16)}
     )
-    options = first_steps.Options(tasks=("lung_ct",), steps=20, batch_size=4, learning_rate=1e-2)
-    losses, seconds = zip(*first_steps.losses_and_seconds("lung_ct", options), strict=True)
+    options = full_size.Options(tasks=("lung_ct",), steps=20, batch_size=4, learning_rate=1e-2)
+    losses, seconds = zip(*full_size.losses_and_seconds("lung_ct", options), strict=True)
     assert len(losses) == 20 and min(losses) > 0 and min(seconds) > 0  # a cross-entropy each, and no running mean

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_type_hints
 
 from sfjax.data.prevalence import parse_prior
 from sfjax.models import MODELS
@@ -337,6 +337,33 @@ def as_json(config: Config) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return plain(dataclasses.asdict(config))
+
+
+def from_json(stored: Mapping[str, Any]) -> Config:
+    """Returns the configuration that `as_json` made plain values of; what is missing has its default.
+
+    Raises:
+        ValueError: There is a setting of no such name.
+    """
+    return _rebuilt(Config, stored, "")
+
+
+def _rebuilt(kind: Any, stored: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(stored) - set(hints)):
+        named = ", ".join(f"{prefix}{name}" for name in unknown)
+        raise ValueError(f"The configuration has settings that this version does not know: {named}.")
+
+    def plain(value: Any, hint: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(plain(item, hint) for item in value)
+        return Path(value) if isinstance(value, str) and "Path" in str(hint) else value
+
+    values = {}
+    for name, value in stored.items():
+        nested = dataclasses.is_dataclass(hints[name])
+        values[name] = _rebuilt(hints[name], value, f"{prefix}{name}.") if nested else plain(value, hints[name])
+    return kind(**values)
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -528,3 +528,14 @@ def test_nothing_failed_and_nothing_was_asked_of_the_network(browser):
     browser.show("strict.html")
     assert len(browser.drawn()) == 90
     assert browser.driver.get_log("browser") == []
+
+
+@pytest.mark.browser
+def test_speed_of_the_page_is_printed(capsys):
+    from experiments.speed import page as of_page
+
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    of_page.measure(of_page.Options(sizes=(60,), csfs=2, repeats=1))
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert row[1].strip() == "60" and 0.9 < float(row[3]) < 2 and all(float(time) >= 0 for time in row[4:-1])
