@@ -154,18 +154,27 @@ def report_of(outputs, tables, curves, *, images: bool) -> TaskReport:
     )
 
 
-def test_report_is_one_file_that_shrinks_to_its_limit(tmp_path, outputs, tables, curves, results):
+def test_report_is_one_file_that_shrinks_to_its_limit(tmp_path, outputs, tables, curves, results, monkeypatch):
+    monkeypatch.setattr("sfjax.report.page.CARDS", 3)
     task = report_of(outputs, tables, curves, images=True)
-    sizes = []
-    for megabytes in (25, 1.2, 1.1):
+    counts, megabytes = [], 25.0
+    for _ in range(3):
         write_report(tmp_path / "report.html", [task], results, title="t", max_megabytes=megabytes)
         content = (tmp_path / "report.html").read_text(encoding="utf-8")
-        sizes.append(content.count('":"UklGR'))  # the beginning of every WebP
+        counts.append(content.count('":"UklGR'))  # the beginning of every WebP
         assert len(content.encode()) <= megabytes * 1e6
-    assert sizes[0] == 100 > sizes[1] > sizes[2] == 0
+        megabytes = len(content.encode()) / 1e6 - 1e-3
+    assert counts[0] == 100 > counts[1] > counts[2] == 0
     with pytest.raises(ValueError, match="raise max_megabytes"):
         write_report(tmp_path / "report.html", [task], results, title="t", max_megabytes=0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_large_page_says_so(tmp_path, outputs, tables, curves, results, monkeypatch):
+    monkeypatch.setattr("sfjax.report.page.LARGE", 0.5)
+    task = report_of(outputs, tables, curves, images=False)
+    with pytest.warns(UserWarning, match=r"report.html: This page has 1.\d MB"):
+        write_report(tmp_path / "report.html", [task], results, title="t")
 
 
 def test_report_names_a_task_without_results(tmp_path, outputs, tables, curves, results):

@@ -16,7 +16,7 @@ SUBJECTS = {
     "inference": "forward and Monte Carlo passes of the networks, their memory and compilation; about ten minutes",
     "training": "training steps of the networks, their memory and compilation; about ten minutes",
     "shifts": "corruptions beside OpenCV; about three minutes on a CPU",
-    "report": "embeddings of the latent space beside scikit-learn; about ten minutes on a CPU",
+    "report": "embeddings beside scikit-learn, and the offline page in Chromium; about ten minutes on a CPU",
     "input": "images from disk, beside plain Pillow and torch; about fifteen minutes on a CPU",
 }
 """What can be measured, each by a module here that has a dataclass `Options` and `measure(options)`, which prints."""

@@ -50,7 +50,8 @@ def latent_2d(
     """
     table = prepared(points, images)
     if linked:
-        layers = flat_layers(table, size, marked="indexof(sf_marked, datum.id) >= 0", density=density, tooltip=False)
+        marked = "indexof(sf_marked, datum.id) >= 0"
+        layers = flat_layers(table, "height", marked=marked, density=density, tooltip=False)
     else:
         pick = alt.selection_point(name="sf_pick", fields=["id"], on="click", clear="dblclick", empty=False)
         layers = flat_layers(table, size, marked=pick, density=density)
@@ -88,7 +89,7 @@ def prepared(points: pd.DataFrame, images: Mapping[int, str] | None) -> pd.DataF
 
 def flat_layers(
     table: pd.DataFrame,
-    size: int,
+    size: int | str,
     *,
     marked: str | alt.Parameter,
     density: bool = False,
@@ -99,7 +100,7 @@ def flat_layers(
 
     Args:
         table: What `prepared` returned.
-        size: Pixels a side.
+        size: Pixels a side, or the expression of them where a page chooses.
         marked: Filter of the points that get a ring.
         density: Draw lines of equal density.
         tooltip: What hovering shows is made here, and not by a page.
@@ -162,7 +163,7 @@ def _axes(table: pd.DataFrame) -> tuple[alt.X, alt.Y]:
     return alt.X("u:Q", axis=None, scale=across), alt.Y("v:Q", axis=None, scale=up)
 
 
-def _counts(data: alt.NamedData, size: int) -> alt.Chart:
+def _counts(data: alt.NamedData, size: int | str) -> alt.Chart:
     """Returns how many of the points under the brush are right and wrong, at the right of the legend."""
     # No filter: nothing would be left to say that there is none.
     where = "(isArray(sf_brush.u) ? 'selected' : 'shown')"
@@ -179,7 +180,7 @@ def _counts(data: alt.NamedData, size: int) -> alt.Chart:
             align="right", baseline="top", fontSize=11, lineHeight=16, aria=False, tooltip=None,
             fill=alt.expr(themed(lambda p: p.ink)), text=alt.expr(words),
         )
-        .encode(x=alt.value(size), y=alt.value(size + 10))
+        .encode(x=alt.XValue(alt.expr(f"{size}")), y=alt.YValue(alt.expr(f"{size} + 10")))
         .properties(name="sf_counts")
     )  # fmt: skip
 
@@ -213,7 +214,7 @@ def _density(table: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
     )
 
 
-def _key(size: int) -> alt.Chart:
+def _key(size: int | str) -> alt.Chart:
     """Returns what the lines of density are, in words, inside the view at the bottom."""
     shares = " and ".join(f"{share:.0%}".replace("%", " %") for share in SHARES)
     return (
@@ -223,7 +224,7 @@ def _key(size: int) -> alt.Chart:
             align="left", baseline="bottom", fontSize=10, aria=False, tooltip=None,
             fill=alt.expr(themed(lambda p: p.muted)),
         )
-        .encode(x=alt.value(6), y=alt.value(size - 4))
+        .encode(x=alt.value(6), y=alt.YValue(alt.expr(f"{size} - 4")))
         .properties(name="sf_key")
     )  # fmt: skip
 

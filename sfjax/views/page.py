@@ -46,8 +46,8 @@ class TaskPage(NamedTuple):
         name: Of the task.
         classes: Their names.
         points: The embedded images, with `cluster` and `representative` (0 or 1) within class and test set, `weight`
-            (how many images of the test set a point stands for) and `rank_<csf>` (1 is the surest); `u` and `v` for
-            the view in two dimensions. Further columns are shown of an image that is picked.
+            (how many images of the test set a point stands for) and `rank_<csf>` (1 is the surest). Further
+            columns are shown of an image that is picked.
         curves: Risk-coverage curves.
         results: Tidy results of this task.
         images: Thumbnails as WebP data URIs, by id; may lack some or all.
@@ -181,7 +181,7 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
         "drawn": _drawn(points, csfs[0]),
         "notes": list(task.notes),
         "latent": without(latent.to_dict(), "sf_points"),
-        "latent2d": without(latent_2d(points, linked=True).to_dict(), "sf_points") if "u" in points else None,
+        "latent2d": without(latent_2d(points, linked=True).to_dict(), "sf_points"),
         "curves": 0,
         "riskCoverage": without(risk_coverage(curves, linked=True).to_dict(), "sf_curves"),
         "tables": tables,
@@ -189,7 +189,7 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
     }
 
 
-def _test_sets(*tables: pd.DataFrame) -> list[dict[str, str]]:
+def _test_sets(*tables: pd.DataFrame) -> list[dict[Any, Any]]:
     """Returns the test sets of these tables with their kind, source first."""
     sets = pd.concat([table[["test_set", "kind"]] for table in tables], ignore_index=True).drop_duplicates("test_set")
     return sets.sort_values("kind", key=lambda kind: kind.ne(SOURCE), kind="stable").to_dict("records")

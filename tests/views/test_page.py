@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import pytest
 from page_tables import EVIL, make_page, make_promises
@@ -56,13 +57,13 @@ class Parsed(HTMLParser):
 
 def target(table: pd.DataFrame, *, linked: bool = False) -> alt.Chart:
     """A view in the manner of the others, with an input of its own."""
-    bind = {} if linked else {"bind": alt.binding_range(min=0, max=1, step=0.1, name="Target ")}
+    own: dict[str, Any] = {} if linked else {"bind": alt.binding_range(min=0, max=1, step=0.1, name="Target ")}
     return (
         alt.Chart(inline.reference(table, "sf_rows"))
         .transform_filter("datum.csf == sf_csf && datum.selective_risk <= sf_target")
         .mark_point(aria=False)
         .encode(x="coverage:Q", y="selective_risk:Q")
-        .add_params(alt.param(name="sf_csf", value="msr"), alt.param(name="sf_target", value=0.5, **bind))
+        .add_params(alt.param(name="sf_csf", value="msr"), alt.param(name="sf_target", value=0.5, **own))
         .properties(datasets=inline.dataset(table, "sf_rows"), width=300, height=100)
     )
 
@@ -328,7 +329,7 @@ def test_card_and_point_mark_each_other(browser):
 
     # In the clusters, the card of the point's cluster is framed; a card marks all its images.
     browser.one("#panel-0 .beside [role=tab]:nth-child(3)").click()
-    label = points.set_index("id").loc[image, "label"]
+    label = str(points.set_index("id").loc[image, "label"])
     assert label in browser.one("#panel-0 .gallery h3").text
     assert len(browser.all("#panel-0 .gallery .card[aria-pressed=true]")) == 1
     own = browser.one("#panel-0 .gallery .card")
@@ -365,33 +366,37 @@ def test_camera_by_pointer_and_by_keyboard(browser):
 
 
 @pytest.mark.browser
-def test_a_rectangle_restricts_galleries_and_counts(browser):
+@pytest.mark.parametrize("dimensions", [3, 2])
+def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
+    """Dragged with shift in three dimensions, and without in two."""
     points = make_points()
+    browser.one(f"#panel-0 .segments [role=tab]:nth-child({4 - dimensions})").click()
+    browser.wait(f"return !!{SPACE}.view")
+    assert [box.is_displayed() for box in browser.all("#panel-0 .space")] == [dimensions == 3, dimensions == 2]
+    browser.point(3)
     before = browser.driver.execute_script(COUNT)
     assert f"● {(points['correct_msr'] == 1).sum()}" in before
-    box = browser.driver.execute_script(
-        f"const b = {SPACE}.querySelector('canvas').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]"
-    )
-    left, top, width, height = box
-    corners = (left + 0.3 * width, top + 0.2 * height), (left + 0.55 * width, top + 0.75 * height)
-    browser.pointer(
-        ("mousePressed", *corners[0]), ("mouseMoved", *corners[1]), ("mouseReleased", *corners[1]), shift=True
-    )
+    places = np.array([browser.at(i) for i in points["id"]])
+    low, high = np.quantile(places, 0.2, axis=0) + 0.5, np.quantile(places, 0.7, axis=0) + 0.5
+    browser.pointer(("mouseMoved", *low), ("mousePressed", *low), shift=dimensions == 3)
+    for share in (0.5, 1.0):
+        time.sleep(0.05)
+        browser.pointer(("mouseMoved", *(low + share * (high - low))), shift=dimensions == 3)
+    browser.pointer(("mouseReleased", *high), shift=dimensions == 3)
     browser.wait("return !!document.querySelector('#panel-0 .counts .clear')")
-    inside = [
-        i for i in points["id"]
-        if corners[0][0] <= browser.at(i)[0] <= corners[1][0] and corners[0][1] <= browser.at(i)[1] <= corners[1][1]
-    ]  # fmt: skip
-    assert 0 < len(inside) < len(points)
-    found = points[points["id"].isin(inside)]
-    assert (
-        f"● {(found['correct_msr'] == 1).sum()}✚ {(found['correct_msr'] == 0).sum()}"
-        in browser.driver.execute_script(COUNT)
-    )
-    ids = {int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")}
-    assert ids <= set(inside)
+    found = points[((places >= low) & (places <= high)).all(axis=1)]
+    assert 0 < len(found) < len(points)
+    right = (found["correct_msr"] == 1).sum()
+    browser.wait(f"{COUNT}.includes(arguments[0])", f"● {right}✚ {len(found) - right}")
+    cards = [int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")]
+    wrong: pd.DataFrame = found.loc[found["correct_msr"] == 0].sort_values("confidence_msr", ascending=False)
+    assert cards == wrong.groupby("test_set", sort=False).head(2).sort_values("test_set", kind="stable")["id"].tolist()
     browser.one("#panel-0 .counts .clear").click()
     assert browser.driver.execute_script(COUNT) == before
+    card = browser.all("#panel-0 .gallery .card")[dimensions - 2]
+    card.click()
+    assert browser.signal("sf_marked") == [int(card.get_attribute("data-id"))]
+    browser.one("#panel-0 .segments [role=tab]:nth-child(1)").click()
 
 
 @pytest.mark.browser
@@ -523,3 +528,14 @@ def test_nothing_failed_and_nothing_was_asked_of_the_network(browser):
     browser.show("strict.html")
     assert len(browser.drawn()) == 90
     assert browser.driver.get_log("browser") == []
+
+
+@pytest.mark.browser
+def test_speed_of_the_page_is_printed(capsys):
+    from experiments.speed import page as of_page
+
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    of_page.measure(of_page.Options(sizes=(60,), csfs=2, repeats=1))
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert row[1].strip() == "60" and 0.9 < float(row[3]) < 2 and all(float(time) >= 0 for time in row[4:-1])

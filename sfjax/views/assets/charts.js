@@ -28,7 +28,7 @@ class Chart {
     this.room = this.box.clientWidth;
     const options = { mode: "vega-lite", renderer: "canvas", actions: false, tooltip: this.tooltip, ast: this.strict };
     this.panels = this.count();
-    const spec = this.fit(structuredClone(this.spec), this.room, this.panels);
+    const spec = this.fit(structuredClone(this.spec), this.room, this.panels, Object.values(this.rows).flat());
     const given = { ...this.rows };
     spec.datasets = { ...spec.datasets, ...given };
     for (const param of spec.params ?? []) if (this.values.has(param.name)) param.value = this.values.get(param.name);
@@ -89,12 +89,22 @@ class Chart {
   }
 }
 
-// Panels side by side, as many as there is room for.
-function fitted(spec, room) {
+// Panels side by side, as many as there is room for; wide ones shrink a little where one more fits then.
+function fitted(spec, room, panels, rows) {
   if (!spec.facet?.field) return spec;
-  const { width } = spec.spec;
-  spec.columns = Math.max(1, Math.floor(room / ((typeof width === "number" ? width : 260) + 60)));
+  const inner = spec.spec;
+  const wide = widthOf(inner, rows);
+  const flexible = typeof inner.width === "number" && inner.width > inner.height;
+  const columns = Math.max(1, Math.min(panels, Math.floor((room - 60) / ((flexible ? 0.72 * wide : wide) + 24))));
+  if (flexible) inner.width = Math.min(wide, Math.floor((room - 60) / columns - 24));
+  spec.columns = columns;
   return spec;
+}
+
+function widthOf({ width, layer, encoding }, rows) {
+  if (typeof width === "number") return width;
+  const field = (encoding ?? layer?.[0].encoding)?.x?.field;
+  return width?.step && field ? width.step * new Set(rows.map((row) => row[field])).size : 260;
 }
 
 function legendColumns(node, columns) {

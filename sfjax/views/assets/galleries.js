@@ -65,7 +65,7 @@ function drawClusters(panel) {
       const right = members.reduce((sum, point) => sum + (panel.correct(point) ? point.weight : 0), 0) / total;
       const marks = [center.id, ...members.filter((point) => point !== center).map((point) => point.id)];
       return panel.card(center, [element("span", { class: "of" }, `n = ${members.length}`),
-        element("span", { class: `outcome ${right >= 0.5 ? "correct" : "failure"}` }, `${right >= 0.5 ? "●" : "✚"} ${percent(right)} right`)],
+        element("span", { class: `outcome ${right >= 0.5 ? "correct" : "failure"}` }, `${right >= 0.5 ? "●" : "✚"} ${percent(right)}`)],
         { marks, label: `${members.length} images, ${percent(right)} right`, cluster: `${set.test_set}\n${panel.cls}\n${cluster}` });
     });
     return element("div", { class: "gallery-set" }, element("h3", {}, `${set.test_set}: ${panel.cls}`),

@@ -19,7 +19,8 @@ class Latent {
   get chart() { return this.charts[this.shown]; }
 
   fitted(spec, room) {
-    spec.height = Math.max(280, Math.min(620, room, innerHeight - 260));
+    spec.height = Math.max(280, Math.min(620, room - 14, innerHeight - 260));
+    if (spec.width !== "container") spec.width = spec.height;
     return spec;
   }
 
@@ -107,6 +108,7 @@ class Latent {
   controls() {
     const { panel } = this;
     const set = (name) => (value) => this.set({ [name]: value });
+    const start = (name) => panel.task.latent.params.find((param) => param.name === name)?.value;
     const angles = [["Azimuth", "sf_azimuth", 35, -180, 180, 1], ["Elevation", "sf_elevation", 20, -90, 90, 1], ["Zoom", "sf_zoom", 1, 0.5, 4, 0.1]]
       .map(([label, name, value, low, high, step]) => [label, slider(value, low, high, step, set(name)), value]);
     const reset = action("Reset camera", () => {
@@ -130,7 +132,7 @@ class Latent {
     });
     const more = element("details", { class: "menu right" }, element("summary", {}, "Markers and camera"), element("div", { class: "menu-body sliders" },
       field("Fade below", slider(0, 0, 1, 0.01, set("sf_threshold"))),
-      field("Size", slider(36, 8, 160, 4, set("sf_size"))), field("Opacity", slider(0.9, 0.1, 1, 0.05, set("sf_opacity"))),
+      field("Size", slider(start("sf_size"), 4, 160, 2, set("sf_size"))), field("Opacity", slider(start("sf_opacity"), 0.1, 1, 0.05, set("sf_opacity"))),
       ...angles.map(([label, control]) => field(label, control)), reset));
     more.addEventListener("keydown", (event) => { if (event.key === "Escape") { more.open = false; more.firstChild.focus(); } });
     return element("div", { class: "controls" }, views?.bar, field("Color", color), focus, more);

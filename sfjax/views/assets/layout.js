@@ -12,7 +12,8 @@ Object.assign(Panel.prototype, {
     const csf = choice(task.csfs, this.csf, (name) => this.chooseCsf(name));
     csf.id = `csf-${this.root.id}`;
     const kinds = [...new Set(task.allSets.filter((set) => set.kind !== SOURCE).map((set) => set.kind))];
-    const groups = kinds.map((kind) => [kind, task.allSets.filter((set) => set.kind === kind).map((set) => set.test_set)]);
+    const groups = kinds.map((kind) => [kind, task.allSets.filter((set) => set.kind === kind).map((set) => set.test_set)
+      .sort((a, b) => a.localeCompare(b, "en", { numeric: true }))]);
     const cls = choice([ALL, ...task.classes.filter((name) => name !== ALL)], ALL, (name) => {
       this.filter = name;
       if (name !== ALL) this.focusClass(name);
