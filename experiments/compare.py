@@ -20,10 +20,10 @@ import jax
 import numpy as np
 import pandas as pd
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from experiments.compilation import use_compilation_cache
+from experiments.terminal import console, exit_status
 from sfjax import keys, outputs, study, views
 from sfjax.study import Config, Task, TestSet, storage
 from sfjax.study.compare import Compared, Side, compare_sides, exceeded
@@ -32,7 +32,6 @@ from sfjax.study.tables import SCALE, digits, markdown, number
 from sfjax.study.tasks import displayable, load_task
 from sfjax.views import palette
 
-console = Console(stderr=True)
 MOST_IMAGES: Final = 48
 """Images of a test set and change on the page."""
 RESAMPLED: Final = "prevalence"
@@ -80,15 +79,13 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares two runs; returns the exit status."""
     chosen = tyro.cli(Arguments, prog="python -m experiments.compare", description=__doc__, args=arguments)
-    try:
-        use_compilation_cache()
-        broken = run(chosen)
-    except ValueError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
+    return exit_status(lambda: begin(chosen), stopped="Stopped. Nothing is decided.")
+
+
+def begin(chosen: Arguments) -> int:
+    """Compares, and says which limits are exceeded; returns 1 where one is."""
+    use_compilation_cache()
+    broken = run(chosen)
     for sentence in broken:
         console.print(f"[bold red]Limit exceeded:[/] {escape(sentence)}", soft_wrap=True)
     return 1 if broken else 0

@@ -50,6 +50,7 @@ def test_logits_of_the_first_release(tmp_path):
         # Passes are stored behind the classes.
         mean = softmax(said.passes[rows], axis=1).mean(2)
         np.testing.assert_allclose(CSFS["mcd_msr"].probability(outputs), mean.max(1), rtol=1e-5)
+        np.testing.assert_array_equal(CSFS["mcd_msr"].predict(outputs), mean.argmax(1))
     assert found.methods == ("cross_entropy",) and found.name == "run_1"
 
 
