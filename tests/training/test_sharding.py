@@ -4,15 +4,20 @@ import json
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+LONGEST = 900
+"""Seconds. Alone on two cores two processes take 40; they wait for each other at hundreds of places, and each wait is long
+where other work is on the cores."""
 PROGRAM = """
-import dataclasses, hashlib, json, os, sys
+import dataclasses, faulthandler, hashlib, json, os, sys
 from pathlib import Path
-folder, run_folder, devices, process, processes, port, wide = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:])
+folder, run_folder, devices, process, processes, port, wide = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:-1])
+faulthandler.dump_traceback_later(int(sys.argv[-1]), exit=True)  # says where it waits
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
 sys.path.insert(0, str(folder))
 import jax
@@ -87,7 +92,7 @@ def launch(run_folder: Path, devices: int, processes: int, wide: bool) -> dict:
                 sys.executable,
                 "-c",
                 PROGRAM,
-                *map(str, (folder, run_folder, devices, process, processes, port, int(wide))),
+                *map(str, (folder, run_folder, devices, process, processes, port, int(wide), LONGEST)),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,8 +100,15 @@ def launch(run_folder: Path, devices: int, processes: int, wide: bool) -> dict:
         )
         for process in range(processes)
     ]
-    said = [one.communicate(timeout=300) for one in running]
-    assert all(one.returncode == 0 for one in running), said[0][1][-3000:]
+    try:
+        # All at once: a full pipe would stop a process, and with it the others.
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(lambda one: one.communicate(timeout=LONGEST + 60), running))
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+    assert all(one.returncode == 0 for one in running), "\n".join(errors[-3000:] for _, errors in said)
     results = [json.loads(out.splitlines()[-1]) for out, _ in said]
     assert all(one["variables"] == results[0]["variables"] for one in results)
     return results[0]
