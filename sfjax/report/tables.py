@@ -238,7 +238,7 @@ def curves_table(
 
 
 def check_outputs(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame]) -> None:
-    """Raises ValueError unless outputs and tables are of the same test sets, row by row."""
+    """Raises ValueError unless outputs and tables are of the same test sets, of equal length and not empty."""
     if not outputs or set(outputs) != set(tables):
         raise ValueError(
             f"Outputs and tables must be of the same test sets, at least one; got {', '.join(outputs) or 'none'} "
@@ -306,8 +306,14 @@ def features_of(outputs: Mapping[str, Said], network: str = "") -> latent.Featur
     return latent.join(parts)
 
 
-class _Verdict(NamedTuple):
-    """What one csf says of n images."""
+class Verdict(NamedTuple):
+    """What one csf says of n images.
+
+    Attributes:
+        score: Higher is surer.
+        predicted: The class that the score speaks of.
+        probability: Of being right; None where the csf has none.
+    """
 
     score: Float[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
@@ -322,12 +328,12 @@ class _Verdict(NamedTuple):
         return np.where(np.isnan(self.score), np.nan, share)
 
 
-def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, _Verdict]:
-    """Returns by csf what it says of the images."""
+def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, Verdict]:
+    """Returns what every csf says of the images, by its name."""
     said = evaluate(outputs, scorers)
     rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
     return {
-        name: _Verdict(score, predicted, probability if scorers.has_probability(name) else None)
+        name: Verdict(score, predicted, probability if scorers.has_probability(name) else None)
         for name, score, predicted, probability in rows
     }
 

@@ -42,7 +42,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
+        # Several processes meet at barriers that are known by name. Two folders in which they write at the same time
+        # would share the names, and each process wait for the other at another one, forever.
+        barriers = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix="_".join(folder.absolute().parts[-2:]))
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, cleanup_tmp_directories=True, multiprocessing_options=barriers
+        )
         handler = ocp.StandardCheckpointHandler()
         self._manager = ocp.CheckpointManager(folder.absolute(), item_handlers=handler, options=options)
 

@@ -4,15 +4,21 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+LONGEST = 900
+"""Seconds. Alone on two cores two processes take 40; they wait for each other at hundreds of places, and each wait is
+long where other work is on the cores."""
 PROGRAM = """
-import dataclasses, hashlib, json, os, sys
+import dataclasses, faulthandler, hashlib, json, os, sys
 from pathlib import Path
-folder, run_folder, devices, process, processes, port, wide = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:])
+folder, run_folder, devices, process, processes, port, wide = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:-1])
+faulthandler.dump_traceback_later(int(sys.argv[-1]), exit=True)  # says where it waits
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
 sys.path.insert(0, str(folder))
 import jax
@@ -74,30 +80,66 @@ print(json.dumps({
 }))
 """
 
+TWO_FOLDERS = """
+import faulthandler, random, sys, time
+from pathlib import Path
+folder, process, port = Path(sys.argv[1]), *map(int, sys.argv[2:4])
+faulthandler.dump_traceback_later(int(sys.argv[4]), exit=True)
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{port}", 2, process)
+import numpy as np
+from sfjax.training.checkpoints import Checkpoints
+from sfjax.training.sharding import DataParallel
+parallel = DataParallel()
+small, large = (parallel.replicate({"weight": np.ones((size, 1000), np.float32)}) for size in (10, 3000))
+with Checkpoints(folder / "last") as last, Checkpoints(folder / "best") as best:
+    uneven = random.Random(process)
+    for number in range(1, 31):
+        best.save(number, small)
+        best.wait()
+        time.sleep(0.02 * uneven.random())
+        last.save(number, large)  # still being written when the next best one is
+        time.sleep(0.05 * uneven.random())
+    last.wait()
+    found = [int(one.latest(tree).state["weight"].sum()) for one, tree in ((best, small), (last, large))]
+print(found)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def together(programs: Iterable[list[str]]) -> list[str]:
+    """Returns what Python programs print that run at the same time; each is its text and its arguments."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", *program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for program in programs
+    ]
+    try:
+        # All at once: a full pipe would stop a process, and with it the others.
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(lambda one: one.communicate(timeout=LONGEST + 60), running))
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+    assert all(one.returncode == 0 for one in running), "\n".join(errors[-3000:] for _, errors in said)
+    return [out for out, _ in said]
+
 
 def launch(run_folder: Path, devices: int, processes: int, wide: bool) -> dict:
     """Returns what 20 steps came to, the same in every process."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = Path(__file__).parent
-    running = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                PROGRAM,
-                *map(str, (folder, run_folder, devices, process, processes, port, int(wide))),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    said = together(
+        [PROGRAM, *map(str, (folder, run_folder, devices, process, processes, port, int(wide), LONGEST))]
         for process in range(processes)
-    ]
-    said = [one.communicate(timeout=300) for one in running]
-    assert all(one.returncode == 0 for one in running), said[0][1][-3000:]
-    results = [json.loads(out.splitlines()[-1]) for out, _ in said]
+    )
+    results = [json.loads(out.splitlines()[-1]) for out in said]
     assert all(one["variables"] == results[0]["variables"] for one in results)
     return results[0]
 
@@ -124,3 +166,9 @@ def test_devices_and_processes_agree_with_one(one, devices, processes, tmp_path)
     for moments, expected in zip(map(np.array, together["moments"]), map(np.array, alone["moments"]), strict=True):
         assert np.abs(expected).max() > 0
         assert np.abs(moments - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_two_folders_are_written_at_the_same_time_by_two_processes(tmp_path):
+    port = free_port()
+    said = together([TWO_FOLDERS, str(tmp_path), str(process), str(port), "120"] for process in range(2))
+    assert [out.splitlines()[-1] for out in said] == ["[10000, 3000000]"] * 2
