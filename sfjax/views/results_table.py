@@ -116,12 +116,18 @@ def aurc_table(
         base.mark_rect(fill=alt.expr(fill), stroke=back, strokeWidth=1, aria=False)
         .encode(x=x, y=y, tooltip=tooltip)
         .properties(name="sf_cells"),
-        base.transform_filter("datum.tied && !datum.best")
-        .mark_rect(filled=False, stroke=muted, strokeWidth=1.5, strokeDash=[3, 2], aria=False, tooltip=None)
+        # Frames of no width are no frames: with rows of their own, layers would not share the rows' scale.
+        base.mark_rect(
+            filled=False,
+            stroke=muted,
+            strokeDash=[3, 2],
+            aria=False,
+            tooltip=None,
+            strokeWidth=alt.expr("datum.tied && !datum.best ? 1.5 : 0"),
+        )
         .encode(x=x, y=y)
         .properties(name="sf_tied"),
-        base.transform_filter("datum.best")
-        .mark_rect(filled=False, stroke=ink, strokeWidth=2.5, aria=False, tooltip=None)
+        base.mark_rect(filled=False, stroke=ink, strokeWidth=alt.expr("datum.best ? 2.5 : 0"), aria=False, tooltip=None)
         .encode(x=x, y=y)
         .properties(name="sf_best"),
         base.mark_text(
