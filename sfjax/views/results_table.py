@@ -52,7 +52,7 @@ def aurc_table(
     title: str = "",
     subtitle: str = "",
     linked: bool = False,
-) -> alt.FacetChart:
+) -> alt.FacetChart | alt.LayerChart:
     """Returns a metric of every csf on every test set of every task, one cell each.
 
     The best of a row is bold and framed; `=` and a dashed grey frame mark those that a paired comparison does not tell
@@ -141,7 +141,8 @@ def aurc_table(
         .properties(name="sf_numbers"),
     ]
     layers = alt.LayerChart(layer=layers, data=inline.reference(table, "sf_results"))
-    title = title or about.title
+    tasks = table["task"].unique().tolist()
+    title = title or (f"{tasks[0]}: {about.title}" if len(tasks) == 1 and tasks[0] else about.title)
     lines = _legend(found, about, table)
     spoken = " ".join([*lines, subtitle])
     wrapped = [
@@ -149,18 +150,23 @@ def aurc_table(
     ]
     heading = {} if linked else {"title": alt.Title(title, subtitle=wrapped, offset=14)}
     radio = alt.binding_radio(options=list(COLOR_BY), name="Color by ")
-    tasks = table["task"].unique().tolist()
-    header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
     return (
-        layers.properties(width=alt.Step(wide), height=alt.Step(ROW))
-        .facet(row=alt.Row("task:N", title=None, sort=tasks, header=header if any(tasks) else None), spacing=10)
-        .resolve_scale(y="independent")
+        by_task(layers.properties(width=alt.Step(wide), height=alt.Step(ROW)), tasks)
         .add_params(theme.setting("sf_color_by", color_by, radio, linked=linked), theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_results"), description=f"{title}. {_in_words(table)} {spoken}", **heading
         )
         .configure(**theme.config())
     )
+
+
+def by_task(rows: alt.LayerChart, tasks: list[str]) -> alt.FacetChart | alt.LayerChart:
+    """Returns a heat map with the rows of each task together, below one row of names; as it is where there is one."""
+    if len(tasks) == 1:
+        return rows
+    header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
+    panels = rows.facet(row=alt.Row("task:N", title=None, sort=tasks, header=header), spacing=10)
+    return panels.resolve_scale(y="independent")
 
 
 def cells(results: pd.DataFrame, *, metric: str = "aurc", csfs: Sequence[str] | int | None = None) -> Cells:

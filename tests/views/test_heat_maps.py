@@ -186,3 +186,13 @@ def test_marks_that_all_would_have_are_said_once():
 def test_causes_that_break_the_contract_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         check_causes(change(make_causes()))
+
+
+def test_one_task_has_one_panel_and_names_it(summary):
+    for chart, title in (
+        (aurc_table(summary.query("task == 'skin'")), "skin: AURC × 1000"),
+        (cause_table(make_causes().query("task == 'skin'")), "skin: which score sees which cause"),
+    ):
+        spec = chart.to_dict()
+        assert "spec" not in spec and spec["title"]["text"] == title and lint.problems(spec) == []
+        assert f">{title}<" in render(chart, sf_dark=True)
