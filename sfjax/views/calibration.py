@@ -278,6 +278,7 @@ def _panels(
         )
         .properties(
             datasets=inline.dataset(table, name),
+            autosize=theme.resized(),
             description=f"{title}; {', '.join(csfs)} on {', '.join(sets)}. {' '.join(lines)}",
             **heading,
         )

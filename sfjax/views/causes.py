@@ -9,7 +9,7 @@ import pandas as pd
 
 from sfjax.views import inline, theme
 from sfjax.views.palette import themed
-from sfjax.views.results_table import FEW, NUMBER
+from sfjax.views.results_table import FEW, NUMBER, by_task
 from sfjax.views.tables import _within, require  # pyright: ignore[reportPrivateUsage]
 
 CAUSES: Final = (
@@ -24,10 +24,10 @@ ROW: Final = 32
 def cause_table(
     causes: pd.DataFrame,
     *,
-    title: str = "Which score sees which cause",
+    title: str = "",
     subtitle: str = "",
     linked: bool = False,
-) -> alt.FacetChart:
+) -> alt.FacetChart | alt.LayerChart:
     """Returns each csf's verdict on each cause, one cell each, the causes of a task together.
 
     Below the verdict stand the failure AUROC at the far end of the dial and how far it moved, in points; below a cause,
@@ -36,7 +36,7 @@ def cause_table(
 
     Args:
         causes: A table as `check_causes` wants it.
-        title: Above the chart.
+        title: Above the chart; what it shows if empty.
         subtitle: Below the title; it is broken into lines.
         linked: The chart stands in a page that has a heading and sets the theme; else it has both itself.
 
@@ -45,6 +45,7 @@ def cause_table(
     """
     table = check_causes(causes)
     csfs, tasks = table["csf"].unique().tolist(), table["task"].unique().tolist()
+    title = title or f"{f'{tasks[0]}: which' if len(tasks) == 1 else 'Which'} score sees which cause"
     narrow = len(csfs) > FEW
     wide = 74 if narrow else 84
     ink, back = alt.expr(themed(lambda p: p.ink)), alt.expr(themed(lambda p: p.background))
@@ -115,11 +116,8 @@ def cause_table(
     characters = max(90, 30 + len(csfs) * wide // 6)
     wrapped = [line for text in (*lines, subtitle) for line in textwrap.wrap(text, characters)]
     heading = {} if linked else {"title": alt.Title(title, subtitle=wrapped, offset=14)}
-    header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
     return (
-        layers.properties(width=alt.Step(wide), height=alt.Step(ROW))
-        .facet(row=alt.Row("task:N", title=None, sort=tasks, header=header), spacing=10)
-        .resolve_scale(y="independent")
+        by_task(layers.properties(width=alt.Step(wide), height=alt.Step(ROW)), tasks)
         .add_params(theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_causes"),

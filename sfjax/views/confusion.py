@@ -83,6 +83,7 @@ def confusion(
         )
         .properties(
             datasets=inline.dataset(table, "sf_confusion"),
+            autosize=theme.resized(),
             description=f"{title}; {', '.join(csfs)} on {', '.join(sets)}. {' '.join(lines)}",
             **heading,
         )

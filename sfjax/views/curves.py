@@ -115,6 +115,7 @@ def risk_coverage(
         .add_params(*parameters, theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_curves"),
+            autosize=theme.resized(),
             description=f"{title} of {', '.join(csfs)} on {', '.join(sets)}. Lower is better. {subtitle}",
             **heading,
         )

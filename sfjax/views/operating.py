@@ -85,6 +85,7 @@ def operating_point(
         )
         .properties(
             datasets=inline.dataset(table.drop(columns="kind"), "sf_operating"),
+            autosize=theme.resized(),
             description=f"{title}; {', '.join(csfs)} on {', '.join(sets)}. {' '.join(lines)}",
             **heading,
         )

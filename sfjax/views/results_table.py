@@ -116,12 +116,18 @@ def aurc_table(
         base.mark_rect(fill=alt.expr(fill), stroke=back, strokeWidth=1, aria=False)
         .encode(x=x, y=y, tooltip=tooltip)
         .properties(name="sf_cells"),
-        base.transform_filter("datum.tied && !datum.best")
-        .mark_rect(filled=False, stroke=muted, strokeWidth=1.5, strokeDash=[3, 2], aria=False, tooltip=None)
+        # Frames of no width are no frames: with rows of their own, layers would not share the rows' scale.
+        base.mark_rect(
+            filled=False,
+            stroke=muted,
+            strokeDash=[3, 2],
+            aria=False,
+            tooltip=None,
+            strokeWidth=alt.expr("datum.tied && !datum.best ? 1.5 : 0"),
+        )
         .encode(x=x, y=y)
         .properties(name="sf_tied"),
-        base.transform_filter("datum.best")
-        .mark_rect(filled=False, stroke=ink, strokeWidth=2.5, aria=False, tooltip=None)
+        base.mark_rect(filled=False, stroke=ink, strokeWidth=alt.expr("datum.best ? 2.5 : 0"), aria=False, tooltip=None)
         .encode(x=x, y=y)
         .properties(name="sf_best"),
         base.mark_text(
@@ -135,7 +141,8 @@ def aurc_table(
         .properties(name="sf_numbers"),
     ]
     layers = alt.LayerChart(layer=layers, data=inline.reference(table, "sf_results"))
-    title = title or about.title
+    tasks = table["task"].unique().tolist()
+    title = title or (f"{tasks[0]}: {about.title}" if len(tasks) == 1 and tasks[0] else about.title)
     lines = _legend(found, about, table)
     spoken = " ".join([*lines, subtitle])
     wrapped = [
@@ -143,19 +150,23 @@ def aurc_table(
     ]
     heading = {} if linked else {"title": alt.Title(title, subtitle=wrapped, offset=14)}
     radio = alt.binding_radio(options=list(COLOR_BY), name="Color by ")
-    tasks = table["task"].unique().tolist()
-    header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
-    chart = layers.properties(width=alt.Step(wide), height=alt.Step(ROW))
-    if any(tasks):
-        row = alt.Row("task:N", title=None, sort=tasks, header=header)
-        chart = chart.facet(row=row, spacing=10).resolve_scale(y="independent")
     return (
-        chart.add_params(theme.setting("sf_color_by", color_by, radio, linked=linked), theme.dark_param(linked=linked))
+        by_task(layers.properties(width=alt.Step(wide), height=alt.Step(ROW)), tasks)
+        .add_params(theme.setting("sf_color_by", color_by, radio, linked=linked), theme.dark_param(linked=linked))
         .properties(
             datasets=inline.dataset(table, "sf_results"), description=f"{title}. {_in_words(table)} {spoken}", **heading
         )
         .configure(**theme.config())
     )
+
+
+def by_task(rows: alt.LayerChart, tasks: list[str]) -> alt.FacetChart | alt.LayerChart:
+    """Returns a heat map with the rows of each task together, below one row of names; as it is where there is one."""
+    if len(tasks) == 1:
+        return rows
+    header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="left", labelPadding=6)
+    panels = rows.facet(row=alt.Row("task:N", title=None, sort=tasks, header=header), spacing=10)
+    return panels.resolve_scale(y="independent")
 
 
 def cells(results: pd.DataFrame, *, metric: str = "aurc", csfs: Sequence[str] | int | None = None) -> Cells:

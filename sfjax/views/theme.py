@@ -45,6 +45,11 @@ def choice(name: str, options: Sequence[str], label: str, *, linked: bool) -> al
     return setting(name, options[0], alt.binding_select(options=list(options), name=f"{label} "), linked=linked)
 
 
+def resized() -> alt.AutoSizeParams:
+    """Returns how a chart whose rows, panels or labels come and go keeps room for them."""
+    return alt.AutoSizeParams(type="pad", resize=True)
+
+
 def config() -> dict[str, Any]:
     """Returns the configuration of a chart that has the parameter `sf_dark`."""
     ink, muted, line = ({"expr": themed(color)} for color in (lambda p: p.ink, lambda p: p.muted, lambda p: p.line))

@@ -86,13 +86,14 @@ def test_cells_say_values_and_mark_the_best_and_its_ties(summary, dark, theme):
     assert sorted(texts(svg, "sf_numbers")) == sorted(expected)
     ties = sum("=" in mark for mark in marks)
     assert re.findall(r">(iid_test|scanner|noise †)</text>", svg) == ["iid_test", "scanner", "noise †"] * 2
-    framed = "".join(groups(svg, "sf_best"))
-    assert framed.count("<path") == 6 and framed.count(theme.ink) == 6
+    framed = re.findall(r"<path[^>]*>", "".join(groups(svg, "sf_best")))
+    assert sum('stroke-width="2.5"' in path and theme.ink in path for path in framed) == 6
+    assert sum('stroke-width="0"' in path for path in framed) == len(framed) - 6
     bold = re.findall(r'font-weight="bold"[^>]*>([^<]*)<', "".join(groups(svg, "sf_numbers")))
     assert sorted(text.rstrip("†") for text in bold) == sorted(
         f"{1000 * v:.1f}" for v in shown.loc[shown["best"], "value"]
     )
-    assert "".join(groups(svg, "sf_tied")).count('stroke-dasharray="3,2"') == ties > 0
+    assert "".join(groups(svg, "sf_tied")).count('stroke-width="1.5"') == ties > 0
     fills = re.findall(r'fill="(#[0-9a-f]{6})"', "".join(groups(svg, "sf_cells")))
     assert (
         fills.count(theme.correct[-1]) == 6 and fills.count(theme.correct[0]) == 6
@@ -185,3 +186,13 @@ def test_marks_that_all_would_have_are_said_once():
 def test_causes_that_break_the_contract_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         check_causes(change(make_causes()))
+
+
+def test_one_task_has_one_panel_and_names_it(summary):
+    for chart, title in (
+        (aurc_table(summary.query("task == 'skin'")), "skin: AURC × 1000"),
+        (cause_table(make_causes().query("task == 'skin'")), "skin: which score sees which cause"),
+    ):
+        spec = chart.to_dict()
+        assert "spec" not in spec and spec["title"]["text"] == title and lint.problems(spec) == []
+        assert f">{title}<" in render(chart, sf_dark=True)
