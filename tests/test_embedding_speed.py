@@ -9,7 +9,17 @@ from experiments.speed import embedding
 
 
 def test_embeddings_are_measured_with_their_quality(capsys):
-    command = ["report", "--parts", "embedding", "--embedding.sizes", "60", "--embedding.features", "8", "--embedding.threads", "1"]
+    command = [
+        "report",
+        "--parts",
+        "embedding",
+        "--embedding.sizes",
+        "60",
+        "--embedding.features",
+        "8",
+        "--embedding.threads",
+        "1",
+    ]
     assert speed.main([*command, "--embedding.dimensions", "2"]) == 0
     out = capsys.readouterr().out
     assert "Embedding of 60 images of 8 features in 2-D" in out

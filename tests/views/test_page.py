@@ -389,7 +389,8 @@ def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
     right = (found["correct_msr"] == 1).sum()
     browser.wait(f"{COUNT}.includes(arguments[0])", f"● {right}✚ {len(found) - right}")
     cards = [int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")]
-    wrong: pd.DataFrame = found.loc[found["correct_msr"] == 0].sort_values("confidence_msr", ascending=False)
+    failures = pd.DataFrame(found[found["correct_msr"] == 0])
+    wrong = failures.sort_values("confidence_msr", ascending=False)
     assert cards == wrong.groupby("test_set", sort=False).head(2).sort_values("test_set", kind="stable")["id"].tolist()
     browser.one("#panel-0 .counts .clear").click()
     assert browser.driver.execute_script(COUNT) == before

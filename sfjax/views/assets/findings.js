@@ -35,12 +35,16 @@ function drawTiles(panel) {
   }
 }
 
-const FINDINGS = 10; // so many are open; the others unfold
+const FINDINGS = 16; // so many are open; the others unfold
 
 function drawDiagnosis(panel) {
   const sets = new Set(panel.shownSets().map((set) => set.test_set));
   const rows = panel.diagnosis.filter((row) => [null, "", panel.csf].includes(row.csf)
     && ([null, "", ALL].includes(row.test_set) || sets.has(row.test_set)));
+  // Sign by sign, the source first.
+  const signs = [...new Set(rows.map((row) => row.sign))];
+  const places = panel.task.allSets.map((set) => set.test_set);
+  rows.sort((a, b) => signs.indexOf(a.sign) - signs.indexOf(b.sign) || places.indexOf(a.test_set) - places.indexOf(b.test_set));
   const tops = new Map();
   for (const row of rows) tops.set(row.sign, roof([tops.get(row.sign), row.value, row.high]));
   let before = "";
