@@ -209,7 +209,8 @@ def _of_target(
     error = np.hypot((found.high - found.low) / 3.92, np.sqrt((shares**2 * held * (1 - held) / sizes).sum()))
     said = f"Of i.i.d. images of the same classes it is {_percent(expected)}: "
     if found.value < expected - 2 * error:
-        return f"{said}images have moved amid another class, where a network is sure and wrong."
+        more = _percent(expected - found.value)
+        return f"{said}{more} more lie amid another class, where a network can be sure and wrong."
     if found.value > expected + 2 * error:
         return f"{said}classes lie further apart than there."
     return f"{said}classes are where they were."
