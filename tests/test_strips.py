@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sfjax.data import dataset_from_arrays
 from sfjax.outputs import Outputs
-from sfjax.report import strips_table
+from sfjax.phantoms import generate
+from sfjax.phantoms.generate import COUNTS
+from sfjax.report import corrupted_images, strips_table
 from sfjax.study import TestSet
 from sfjax.study.evaluation import learn
 from sfjax.views.corruption import check_strips
@@ -92,3 +95,26 @@ def test_an_unknown_class_is_named(outputs):
     table = strips_table(unknown, SETS, CLASSES, SCORERS, None, samples=40).table
     assert table.loc[table["sample"] == 8, "label"].unique().tolist() == ["(unknown)"]
     assert (table.loc[table["sample"] == 8, "correct"] == 0).all()
+
+
+def test_images_are_drawn_as_the_network_saw_them():
+    counts = {"train": 12, "val": 12, "cal": 12, "iid_test": 6}
+    images, columns = generate("dermoscopy", seed=0, size=16, counts=dict.fromkeys(COUNTS, 0) | counts)
+    dataset = dataset_from_arrays("dermoscopy", images, columns, seed=0)
+    seen = []
+
+    def transform(test_set: TestSet):
+        def darker(images, ids):
+            seen.extend(np.asarray(ids).tolist())
+            return images / (1 + test_set.level)
+
+        return darker
+
+    rows = np.array([4, 1])
+    pixels, table = dataset.subset("iid_test")
+    drawn = corrupted_images(dataset, transform)
+    np.testing.assert_array_equal(drawn(CLEAN, rows), pixels[rows])
+    assert seen == []
+    half = drawn(TestSet("noise-1", "iid_test", "noise", "corruption", 1), rows)
+    np.testing.assert_allclose(half, pixels[rows] / 2, atol=0.51)
+    assert seen == table["image_id"].iloc[rows].tolist()
