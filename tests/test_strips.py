@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sfjax.data import dataset_from_arrays
 from sfjax.outputs import Outputs
-from sfjax.report import strips_table
+from sfjax.report import corrupted_images, strips_table
 from sfjax.study import TestSet
 from sfjax.study.evaluation import learn
 from sfjax.views.corruption import check_strips
@@ -92,3 +93,29 @@ def test_an_unknown_class_is_named(outputs):
     table = strips_table(unknown, SETS, CLASSES, SCORERS, None, samples=40).table
     assert table.loc[table["sample"] == 8, "label"].unique().tolist() == ["(unknown)"]
     assert (table.loc[table["sample"] == 8, "correct"] == 0).all()
+
+
+def test_images_are_drawn_as_the_network_saw_them():
+    images = np.random.default_rng(0).integers(0, 255, (24, 4, 4, 3)).astype(np.uint8)
+    columns = {
+        "label": ["benign", "malignant"] * 12,
+        "split": np.repeat(["train", "val", "cal", "iid_test"], 6).tolist(),
+    }
+    dataset = dataset_from_arrays("dermoscopy", images, columns, seed=0)
+    seen = []
+
+    def transform(test_set: TestSet):
+        def darker(images, ids):
+            seen.extend(np.asarray(ids).tolist())
+            return images / (1 + test_set.level)
+
+        return darker
+
+    rows = np.array([4, 1])
+    pixels, table = dataset.subset("iid_test")
+    drawn = corrupted_images(dataset, transform)
+    np.testing.assert_array_equal(drawn(CLEAN, rows), pixels[rows])
+    assert seen == []
+    half = drawn(TestSet("noise-1", "iid_test", "noise", "corruption", 1), rows)
+    np.testing.assert_allclose(half, pixels[rows] / 2, atol=0.51)
+    assert seen == table["image_id"].iloc[rows].tolist()
