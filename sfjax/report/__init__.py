@@ -1,11 +1,12 @@
 """The report of a run: tables made of outputs, and the page that shows them."""
 
+from sfjax.report.attributes import slice_attributes
 from sfjax.report.bins import ScoreTables, operating_table, score_tables
 from sfjax.report.build import describe, only_csfs
 from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport, write_report
 from sfjax.report.scoring import Scored, score
-from sfjax.report.slices import failure_slices, slice_attributes
+from sfjax.report.slices import failure_slices
 from sfjax.report.strips import Strips, corrupted_images, strips_table
 from sfjax.report.tables import Points, cluster_images, curves_table, pair_points, points_table
 

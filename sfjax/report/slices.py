@@ -6,24 +6,23 @@ of the validation images exceed. Everything tried is in one family a csf, so tha
 significant has a chance of 5 % at most.
 """
 
-import itertools
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from scipy.stats import beta, hypergeom
 
 from sfjax import latent
 from sfjax.data import patient_groups
 from sfjax.metrics import holm
 from sfjax.metrics.scored import SILENT_ABOVE
+from sfjax.report.attributes import CLUSTER, slice_attributes
 from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network, thresholds, together
-from sfjax.study.run import IDENTIFYING, MOST_GROUPS
+from sfjax.study.run import MOST_GROUPS
 from sfjax.views.slices import ALL_SETS, SLICES
 
-CLUSTER: Final = "feature_cluster"
 FEWEST_PATIENTS: Final = 10
 """A slice and its rest have so many patients at least. In a family of 100 against 2 % elsewhere, a slice of ten images
 is found if four of them fail silently, one of a hundred if nine do."""
@@ -35,9 +34,6 @@ ALSO_SHOWN: Final = 5
 """The table has so many slices a csf at least, if so many have more silent failures than their rest."""
 SAME_IMAGES_AGAIN: Final = ("corruption", "prevalence")
 """Kinds of test sets that are made of another one's images; they are no part of all images."""
-_NO_ATTRIBUTES: Final = IDENTIFYING | {"label_index", "split", "kind", "shift_kind", "loss_weight"}
-_FEW_VALUES: Final = 10
-"""Numbers with more values than that are cut at their quartiles."""
 _MOST_OF: Final = 0.5
 _LIFT: Final = 1.5
 
@@ -113,46 +109,6 @@ def failure_slices(
         + (f"Columns with more than {MOST_GROUPS} values were left out: {', '.join(left_out)}." if left_out else "")
     ).strip()
     return found[[*SLICES, *(column for column in found.columns if column not in SLICES)]]
-
-
-def slice_attributes(
-    tables: Mapping[str, pd.DataFrame], clusters: Mapping[str, Int[np.ndarray, " _"]] | None = None
-) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Returns by test set what images can be told apart by, a row an image, as text; and the columns left out.
-
-    Columns that name images, patients or files are no attributes, nor are those with more than `MOST_GROUPS` values
-    that are no numbers. Numbers with more than ten values are cut at the quartiles of all images and called
-    `<column>_quarter`. A blank is no value.
-
-    Args:
-        tables: By test set, a row an image.
-        clusters: By test set, the cluster of every image, -1 for none.
-    """
-    table = pd.concat(list(tables.values()), ignore_index=True)
-    columns: dict[str, np.ndarray] = {
-        "test_set": np.repeat(np.array(list(tables), dtype=object), [len(one) for one in tables.values()])
-    }
-    left_out = []
-    for name in map(str, table.columns):
-        if name in _NO_ATTRIBUTES or name in (CLUSTER, "test_set"):
-            continue
-        values = table[name]
-        if values.dtype.kind in "iuf" and values.nunique() > _FEW_VALUES:
-            columns[f"{name}_quarter"] = _quarters(values.to_numpy(float))
-        elif values.dtype.kind in "iuf":
-            columns[name] = np.array(["" if np.isnan(x) else f"{x:g}" for x in values.to_numpy(float)], dtype=object)
-        else:
-            columns[name] = values.astype(object).where(values.notna(), "").astype(str).to_numpy(dtype=object)
-            if pd.Series(columns[name]).nunique() > MOST_GROUPS:
-                del columns[name]
-                left_out.append(name)
-    if clusters is not None:
-        assigned = np.concatenate([clusters[name] for name in tables])
-        columns[CLUSTER] = np.where(assigned < 0, "", assigned.astype(str)).astype(object)
-    whole = pd.DataFrame(columns)
-    places = np.cumsum([0, *(len(one) for one in tables.values())])
-    parts = {name: whole.iloc[places[i] : places[i + 1]].reset_index(drop=True) for i, name in enumerate(tables)}
-    return parts, left_out
 
 
 def silent_failures(said: Evaluated, scorers: Scorers, validation: Said | None = None) -> Bool[np.ndarray, "s n"]:
@@ -411,14 +367,6 @@ def _exemplars(
         chosen = order[csf][inside[order[csf]]][:EXEMPLARS]
         texts.append(" ".join(map(str, drawn[chosen].tolist())))
     return texts
-
-
-def _quarters(values: Float[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
-    """Returns in which quarter of all values each one is, as text."""
-    edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1]))
-    names = np.array([f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)], object)
-    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
-    return np.where(np.isnan(values), "", names[place])
 
 
 def _percent(share: float) -> str:

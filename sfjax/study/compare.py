@@ -122,9 +122,7 @@ def compare_sides(
                 for side, places in ((before, matched.before), (after, matched.after))
             ]
             found.append(_estimates(said, limits, images, one, names, (key, resamples)))
-            counts = {
-                "n": len(images), "only_before": matched.only_before, "only_after": matched.only_after,
-            }  # fmt: skip
+            counts = {"n": len(images), "only_before": matched.only_before, "only_after": matched.only_after}
             rows += _differences(one, found[-1], counts, len(before.scorers))
             changed.append(_changed(one, said, limits, images, before, after))
         if group[0].kind == "corruption":
@@ -245,9 +243,7 @@ def _limits(side: Side) -> list[Float[np.ndarray, " 1"]]:
     """Returns of each network the threshold of accepted images; NaN without validation images."""
     if not side.validation:
         return [np.full(1, np.nan, np.float32) for _ in side.scorers]
-    return [
-        thresholds(evaluate(said, scorers)) for said, scorers in zip(side.validation, side.scorers, strict=True)
-    ]  # fmt: skip
+    return [thresholds(evaluate(said, scorers)) for said, scorers in zip(side.validation, side.scorers, strict=True)]
 
 
 class _Matched(NamedTuple):
