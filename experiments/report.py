@@ -48,7 +48,7 @@ class Arguments:
     task: Annotated[str | None, tyro.conf.arg(help="Of a run with several, the only one that is shown.")] = None
     size: Annotated[int | None, tyro.conf.arg(help="Images that are embedded at most; of others 2000.")] = None
     per_pair: Annotated[
-        bool, tyro.conf.arg(help="A latent space for each shifted set with the i.i.d. one, instead of one for all.")
+        bool, tyro.conf.arg(help="Of a run: a latent space for each shift with the i.i.d. set, not one for all.")
     ] = False
     metrics: Annotated[
         tuple[str, ...], tyro.conf.arg(help="Where tables are computed: besides accuracy and AURC; none is all.")
@@ -154,6 +154,8 @@ def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> No
         out: Of the report.
         show: Called with what comes next.
     """
+    if chosen.per_pair:
+        raise ValueError("per_pair is of runs of the benchmark. Leave it out, or give a folder with one shifted set.")
     experiment = interop.read(chosen.path, data=chosen.data, task=chosen.task)
     for note in experiment.notes:
         console.print(f"[yellow]{escape(experiment.name)}:[/] {escape(note)}", soft_wrap=True)
