@@ -194,7 +194,7 @@ def task_report(
         lambda: study.scorers_of(config, task, seed),
         validation=lambda: task.said(config, seed, "val"),
         summary=summary,
-        network=f"{task.settings.network}, seed {seed},",
+        network=f"{task.settings.network}, seed {seed}",
         draw=report.corrupted_images(dataset, lambda one: corruption(config, one)) if images else None,
         show=show,
         size=config.embedded_images if size is None else size,

@@ -79,8 +79,8 @@ def write_report(
 ) -> None:
     """Writes one offline HTML page of all tasks, whole or not at all.
 
-    A page above `LARGE` megabytes says so, and a warning does. A page above `max_megabytes` loses the images that only
-    hovering shows, then all images, and says that too.
+    A page above `LARGE` megabytes a task says so, and a warning does: what a tab holds is read when it is opened. Above
+    `max_megabytes` it loses the images that only hovering shows, then all images, and says that too.
 
     Args:
         path: Where to; the folder exists.
@@ -111,7 +111,7 @@ def write_report(
         size = len(content) / 1e6
         if size > max_megabytes:
             continue
-        if size > LARGE:
+        if size > LARGE * len(tasks):
             note = f"This page has {size:.1f} MB: it opens slowly. Embed fewer images to make it smaller."
             warnings.warn(f"{path}: {note}", UserWarning, stacklevel=2)
             shown = [page._replace(notes=(*page.notes, note)) for page in shown]

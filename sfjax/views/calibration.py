@@ -146,15 +146,21 @@ def confidence_histogram(
         # One image is one step above none, and ten are two.
         return f"(sf_log ? ({count} > 0 ? 1 + log({count}) / LN10 : 0) : {count})"
 
-    domain = alt.Scale(
-        domain=[alt.expr(f"-1.05 * {tall(str(most[0]))}"), alt.expr(f"1.25 * {tall(str(most[1]))}")], nice=False
+    # A page hands over the panels that it shows, and one that it does not must not flatten them.
+    domain = (
+        alt.Scale(nice=False, padding=14)
+        if linked
+        else alt.Scale(
+            domain=[alt.expr(f"-1.05 * {tall(str(most[0]))}"), alt.expr(f"1.25 * {tall(str(most[1]))}")], nice=False
+        )
     )
     labels = (
         "sf_log ? (datum.value == 0 ? '0' : datum.value % 1 ? '' : format(pow(10, abs(datum.value) - 1), ',')) : "
         "format(abs(datum.value), '~s')"
     )
     ramp = "[min(8, floor(datum.end * 9))]"
-    x = alt.X("start:Q", title="confidence", scale=alt.Scale(domain=[0, 1], nice=False), axis=alt.Axis(format=".0%"))
+    share = {"title": "confidence", "scale": alt.Scale(domain=[0, 1], nice=False), "axis": alt.Axis(format=".0%")}
+    x = alt.X("start:Q", **share)
     # The domain comes from a parameter: both layers state the same one.
     y = {"scale": domain, "title": "wrong ↓   images   right ↑", "axis": alt.Axis(labelExpr=labels, tickCount=6)}
     tooltip = [
@@ -172,8 +178,12 @@ def confidence_histogram(
         .properties(name=f"sf_{end}")
         for end, color in (("up", lambda p: p.correct), ("down", lambda p: p.failure))
     ]
-    rule = base.mark_rule(stroke=ink, strokeDash=[4, 3], aria=False, tooltip=None).encode(
-        x=alt.XValue(alt.expr(f"{width} * sf_threshold"))
+    rule = (
+        alt.Chart()
+        .transform_aggregate(bins="count()", groupby=["test_set", "kind"])
+        .transform_calculate(threshold="sf_threshold")
+        .mark_rule(stroke=ink, strokeDash=[4, 3], aria=False, tooltip=None)
+        .encode(x=alt.X("threshold:Q", **share))
     )
     zero = base.mark_rule(stroke=muted, aria=False, tooltip=None).encode(y=alt.Y("none:Q", **y))
     silent = "datum.start >= sf_threshold - 1e-6 ? datum.failures : 0"
