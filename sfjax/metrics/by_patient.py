@@ -51,10 +51,27 @@ def share(hits: Bool[np.ndarray, " n"], patients: Int[np.ndarray, " n"]) -> Meas
         plain = value * (1 - value)
         worth = float(number) if plain == 0 or number == 1 else min(plain / spread, n) if spread > 0 else float(n)
         worth *= (stdtrit(n - 1, _TAIL) / stdtrit(max(number - 1, 1), _TAIL)) ** 2
-    count = value * worth
-    low = betaincinv(count, worth - count + 1, _TAIL) if count > 0 else 0.0
-    high = betaincinv(count + 1, worth - count, 1 - _TAIL) if value < 1 else 1.0
+    low, high = clopper_pearson(np.float64(value * worth), np.float64(worth))
     return Measured(value, float(low), float(high))
+
+
+def clopper_pearson(
+    hits: Float[np.ndarray, "*s"] | np.floating, n: Float[np.ndarray, "*s"] | np.floating
+) -> tuple[Float[np.ndarray, "*s"], Float[np.ndarray, "*s"]]:
+    """Returns both ends of the exact 95 % interval of a share; NaN where n is 0.
+
+    Args:
+        hits: Need not be whole, where images are worth less than their number.
+        n: Of how many.
+
+    References:
+        Clopper and Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
+        Biometrika 1934.
+    """
+    with np.errstate(invalid="ignore"):
+        low = np.where(hits > 0, betaincinv(hits, n - hits + 1, _TAIL), 0.0)
+        high = np.where(hits < n, betaincinv(hits + 1, np.maximum(n - hits, 0), 1 - _TAIL), 1.0)
+    return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)
 
 
 def placements(

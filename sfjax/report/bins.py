@@ -10,14 +10,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.special import betaincinv
 
 from sfjax.data import patient_groups
+from sfjax.metrics.by_patient import clopper_pearson
 from sfjax.metrics.calibration import SLACK
 from sfjax.report.tables import check_outputs, verdicts_of
 from sfjax.study.evaluation import Said, Scorers, first_network, together
 
-_TAIL: Final = 0.025
 SOURCE: Final = "iid"
 """The kind of test set on which working points are chosen."""
 
@@ -131,7 +130,8 @@ def operating_table(
         surest = np.maximum.reduceat(score[:, by_patient], first, axis=1)
         accepted, wrong = _above(score, threshold), _above(score, threshold, failure)
         risk = np.divide(wrong, accepted, out=np.full(wrong.shape, np.nan), where=accepted > 0)
-        low, high = _clopper_pearson(risk, _above(surest, threshold))
+        people = _above(surest, threshold)
+        low, high = clopper_pearson(np.nan_to_num(risk) * people, people)
         found = {
             "point": np.broadcast_to(np.arange(1, num_points + 1), risk.shape),
             "threshold": threshold,
@@ -205,7 +205,7 @@ def _equal_mass(
     cell = np.arange(csfs)[:, None] * bins + np.repeat(np.arange(bins), count)
     pairs = np.unique(cell * (patients.max() + 1) + patients[order])
     people = np.bincount(pairs // (patients.max() + 1), minlength=csfs * bins).reshape(csfs, bins)
-    low, high = _clopper_pearson(accuracy, people)
+    low, high = clopper_pearson(accuracy * people, people.astype(np.float64))
     number, counts = (np.broadcast_to(x, accuracy.shape) for x in (np.arange(bins), count))
     return {"bin": number, "confidence": mean, "accuracy": accuracy, "low": low, "high": high, "n": counts}
 
@@ -265,16 +265,3 @@ def _above(
     rows = zip(np.take_along_axis(score, order, axis=1), threshold, strict=True)
     place = np.stack([np.searchsorted(sorted_score, one, side="right") for sorted_score, one in rows])
     return np.take_along_axis(beyond, place, axis=1)
-
-
-def _clopper_pearson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both ends of the exact interval of a share of n; NaN where n is 0.
-
-    References:
-        Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934.
-    """
-    hits = np.where(n > 0, np.nan_to_num(share), 0) * n
-    with np.errstate(invalid="ignore"):
-        low = np.where(hits > 0, betaincinv(hits, n - hits + 1, _TAIL), 0.0)
-        high = np.where(hits < n, betaincinv(hits + 1, np.maximum(n - hits, 0), 1 - _TAIL), 1.0)
-    return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)

@@ -7,18 +7,19 @@ significant has a chance of 5 % at most.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy.stats import beta, hypergeom
+from scipy.stats import hypergeom
 
-from sfjax import latent
 from sfjax.data import patient_groups
 from sfjax.metrics import holm
+from sfjax.metrics.by_patient import clopper_pearson
 from sfjax.metrics.scored import SILENT_ABOVE
 from sfjax.report.attributes import CLUSTER, slice_attributes
+from sfjax.report.tables import PLACED, cluster_images
 from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network, thresholds, together
 from sfjax.study.run import MOST_GROUPS
 from sfjax.views.slices import ALL_SETS, SLICES
@@ -88,7 +89,7 @@ def failure_slices(
     said = evaluate(whole, scorers)
     event = silent_failures(said, scorers, validation)
     if clusters is None:
-        clusters = _clusters(outputs, tables, first_network(whole).features, seed=seed)
+        clusters = _clusters(outputs, tables, seed=seed)
     attributes, left_out = slice_attributes({name: tables[name] for name in outputs}, clusters)
     table = pd.concat([tables[name] for name in outputs], ignore_index=True)
     patients = patient_groups(table) if "patient_id" in table.columns else np.arange(len(table))
@@ -135,17 +136,15 @@ def silent_failures(said: Evaluated, scorers: Scorers, validation: Said | None =
 
 
 def _clusters(
-    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], features: Any, *, seed: int
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], *, seed: int
 ) -> Mapping[str, Int[np.ndarray, " _"]] | None:
     """Returns by test set the cluster of every image, -1 in corrupted sets, as in the table of points."""
-    if features is None:
+    if any(first_network(said).features is None for said in outputs.values()):
         return None
-    sizes = [len(tables[name]) for name in outputs]
-    fitted = np.repeat([str(tables[name]["kind"].iloc[0]) != "corruption" for name in outputs], sizes)
-    assigned = np.full(len(fitted), -1)
-    if fitted.any():
-        assigned[fitted] = latent.feature_clusters(np.asarray(features)[fitted], seed=seed)
-    return dict(zip(outputs, np.split(assigned, np.cumsum(sizes)[:-1]), strict=True))
+    found = {}
+    if any(str(tables[name]["kind"].iloc[0]) != PLACED for name in outputs):
+        found = cluster_images(outputs, tables, seed=seed)
+    return {name: found.get(name, np.full(len(tables[name]), -1)) for name in outputs}
 
 
 class _Tried(NamedTuple):
@@ -297,9 +296,7 @@ def _interval(
             rows.append(np.where(plain > 0, plain / np.where(spread > 0, spread, 1), patients))
         worth = np.clip(np.stack(rows), 1, np.maximum(size, patients))
     failures = count / size * worth
-    low = np.where(count > 0, beta.ppf(0.025, np.maximum(failures, 1e-9), worth - failures + 1), 0.0)
-    high = np.where(count < size, beta.ppf(0.975, failures + 1, np.maximum(worth - failures, 1e-9)), 1.0)
-    return low, high
+    return clopper_pearson(failures, worth)
 
 
 def _of_csf(tried: _Tried, csf: int, name: str, *, silent: bool, level: float) -> pd.DataFrame:
