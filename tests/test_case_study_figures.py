@@ -46,12 +46,12 @@ def case() -> Case:
         kind="iid", correct_msr=1 - verdicts["wrong"], confidence_msr=probability, u=rng.normal(size=len(names)), v=0.5
     )
     codes = (label == "malignant").astype(np.int32)
-    outputs = {
-        name: {"cross_entropy": Outputs.from_numpy(logits[names == name], codes[names == name])} for name in dict.fromkeys(names)
-    }
+    places = {name: names == name for name in SETS}
+    said = {name: Outputs.from_numpy(logits[here], codes[here]) for name, here in places.items()}
+    outputs = {name: {"cross_entropy": one} for name, one in said.items()}
     nothing = pd.DataFrame()
     scorers = Scorers({"msr": CSFS["msr"]})
-    return Case("skin", images, verdicts, {0: logits}, outputs, scorers, nothing, nothing, nothing, points)
+    return Case("skin", images, verdicts, {0: logits}, outputs, scorers, nothing, nothing, nothing, points, {}, 0)
 
 
 def test_called_counts_what_is_called_a_class_with_its_exact_interval(case):

@@ -89,6 +89,8 @@ def texts(case: Case, csf: str, name: str | None) -> Iterator[str]:
         counts.append([one, len(some), some["owner"].nunique(), labels])
     yield f"# {case.name}\n\nEach interval is of 95 %, by patient or lesion where it is known.\n"
     yield _section("Images", ["set", "images", "patients or lesions", "labels"], counts)
+    splits = ", ".join(f"{name} {count}" for name, count in case.splits.items())
+    yield f"Splits: {splits}. Patients or lesions both tested and learned from: {case.overlap}.\n"
     yield _section("Results, mean over seeds [interval] (lowest and highest seed)", *_results(case))
     yield _section(
         "AUROC of telling a set from the i.i.d. images; class separation (kNN) of the set", *_separability(case)
@@ -257,11 +259,10 @@ def _where(case: Case, csf: str, name: str | None) -> tuple[list[str], list[list
         hit = (said["wrong"] * said["accepted"]).to_numpy() == 1
         for column in columns:
             for value, some in images[unseen].groupby(column):
-                if len(some) >= FEW // 2:
-                    at = some.index.to_numpy()
-                    found = by_patient.share(hit[at], some["owner"].to_numpy())
-                    count = f"{int(hit[at].sum())} of {len(at)}"
-                    rows.append([seed, column, "not known" if value == "" else value, count, _measured(found)])
+                at = some.index.to_numpy()
+                found = by_patient.share(hit[at], some["owner"].to_numpy())
+                count = f"{int(hit[at].sum())} of {len(at)}"
+                rows.append([seed, column, "not known" if value == "" else value, count, _measured(found)])
     return ["seed", "column", "value", "accepted failures", "share"], rows
 
 

@@ -26,6 +26,7 @@ IID: Final = "i.i.d."
 UNSEEN: Final = "unseen"
 BOTH: Final = "both"
 KINDS: Final = ("iid", "acquisition", "manifestation", "acquisition+manifestation")
+LEARNED_FROM: Final = ("train", "val", "cal")
 LUMA: Final = np.array([0.299, 0.587, 0.114])
 
 
@@ -44,6 +45,8 @@ class Case(NamedTuple):
         guarantees: What became of its promises.
         slices: Its table of failure slices.
         points: Its latent space.
+        splits: How many images each split has.
+        overlap: How many patients or lesions are both tested and among those that were learned from.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Case(NamedTuple):
     guarantees: pd.DataFrame
     slices: pd.DataFrame
     points: pd.DataFrame
+    splits: Mapping[str, int]
+    overlap: int
 
     @property
     def sets(self) -> list[str]:
@@ -119,6 +124,7 @@ def read_case(run: Path, *, data: Path | None = None) -> Case:
             known = pd.concat(attributes.values(), ignore_index=True)
             images = images.assign(**{str(column): known[column] for column in known})
     images["owner"] = patient_groups(images)
+    source = task.dataset.table.iloc[np.concatenate([task.dataset.rows(one) for one in LEARNED_FROM])]
     return Case(
         name=task.name,
         images=pd.concat([images, image_statistics(pixels)], axis=1),
@@ -128,11 +134,14 @@ def read_case(run: Path, *, data: Path | None = None) -> Case:
         guarantees=pd.read_parquet(run / "guarantees.parquet"),
         slices=pd.read_parquet(task.folder / "report" / "slices.parquet"),
         points=pd.read_parquet(task.folder / "report" / "points.parquet"),
+        splits={one: len(task.dataset.rows(one)) for one in task.dataset.splits},
+        overlap=len((set(source["patient_id"]) & set(images["patient_id"])) - {""}),
         **first,
     )
 
 
 def set_of(kind: str, domain: str) -> str:
+    """Returns the set that the images of a domain and of a test set of this kind are of."""
     return {"iid": IID, "manifestation": UNSEEN, "acquisition+manifestation": BOTH}.get(kind, domain)
 
 

@@ -65,7 +65,7 @@ def main(
 def small(path: Path) -> None:
     """Writes an image with few colors again, as a palette: a third of the bytes."""
     with Image.open(path) as image:
-        few = image.convert("RGB").quantize(48, dither=Image.Dither.NONE)
+        few = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
     write_whole(path, lambda temporary: few.save(temporary, format="PNG", optimize=True))
 
 
