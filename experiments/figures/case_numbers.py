@@ -114,6 +114,7 @@ def texts(case: Case, csf: str, name: str | None) -> Iterator[str]:
         yield _section(f"{what.capitalize()}, {csf}", head, rows)
     yield _section("Wrong and sure, by score", *_by_score(case))
     yield _section(f"Where unseen failures are accepted ({csf})", *_where(case, csf, name))
+    yield _section(f"Slices with more silent failures than the rest ({csf})", *_slices(uncorrupted_slices(case, csf)))
 
 
 def _section(title: str, head: list[str], rows: list[list[Any]]) -> str:
@@ -248,6 +249,24 @@ def _by_score(case: Case) -> tuple[list[str], list[list[Any]]]:
         if some["count"].iloc[0] >= FEW
     ]
     return ["csf", "seed", "set", "subclass", "label", "n", "any", *(f"> {a:g}" for a in ABOVE), "accepted"], rows
+
+
+def uncorrupted_slices(case: Case, csf: str) -> pd.DataFrame:
+    """Returns the failure slices of a score among images that are not corrupted."""
+    shown = case.slices["test_set"].isin([*case.images["test_set"].unique(), "all"])
+    return case.slices[(case.slices["csf"] == csf) & shown].reset_index(drop=True)
+
+
+def _slices(slices: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    rows = []
+    for one in slices.itertuples():
+        rate = f"{one.rate:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        silent = f"{one.failures} of {one.n}"
+        rows.append(
+            [one.test_set, one.attribute, one.value, silent, rate, f"{one.rest_rate:.3f}", f"{one.p_adjusted:.2g}"]
+        )
+    head = ["test set", "column", "value", "silent", "rate", "of the rest", "p, adjusted"]
+    return head, rows
 
 
 def _where(case: Case, csf: str, name: str | None) -> tuple[list[str], list[list[Any]]]:

@@ -81,11 +81,10 @@ def figures(case: Case, csf: str, name: str | None) -> Iterator[tuple[str, Any]]
     yield f"{case.name}_statistics.svg", statistics_chart(case_numbers.told_apart(case))
     yield f"{case.name}_risk_coverage.svg", risk_coverage(case)
     yield f"{case.name}_confident.svg", confident_chart(case_numbers.called(case, name, csfs=(csf,)), csf, name)
-    uncorrupted = case.slices["test_set"].isin([*case.images["test_set"].unique(), "all"])
-    own = case.slices[(case.slices["csf"] == csf) & uncorrupted]
+    own = case_numbers.uncorrupted_slices(case, csf)
     if len(own):
         tried = f"Of {own['tried'].iloc[0]} groups tried, those of uncorrupted images with the smallest p."
-        yield f"{case.name}_slices.svg", views.failure_slices(own.reset_index(drop=True), subtitle=tried, most=8)
+        yield f"{case.name}_slices.svg", views.failure_slices(own, subtitle=tried, most=8)
 
 
 def latent_panels(case: Case, csf: str) -> alt.FacetChart:
