@@ -113,7 +113,7 @@ def texts(case: Case, csf: str, name: str | None) -> Iterator[str]:
         head = ["seed", "set", "subclass", "label", "n", "any", *(f"> {a:g}" for a in ABOVE), "accepted"]
         yield _section(f"{what.capitalize()}, {csf}", head, rows)
     yield _section("Wrong and sure, by score", *_by_score(case))
-    yield _section(f"Where unseen failures are accepted ({csf})", *_where(case, csf, name))
+    yield _section(f"Where failures are accepted ({csf})", *_where(case, csf, name))
     yield _section(f"Slices with more silent failures than the rest ({csf})", *_slices(uncorrupted_slices(case, csf)))
 
 
@@ -270,22 +270,27 @@ def _slices(slices: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
 
 
 def _where(case: Case, csf: str, name: str | None) -> tuple[list[str], list[list[Any]]]:
-    images, rows = case.images, []
-    unseen = (images["set"] == UNSEEN) & (images["label"] != name)
+    """Of images that are not of the named class: which fail and are accepted, by what tells them apart."""
+    rows = []
+    images = case.images.assign(origin=case.images["subclass"] + " of " + case.images["domain"])
     columns = [column for column in _WHERE if column in images]
-    for seed in case.seeds:
-        said = _of(case, seed, csf)
-        hit = (said["wrong"] * said["accepted"]).to_numpy() == 1
-        for column in columns:
-            for value, some in images[unseen].groupby(column):
-                at = some.index.to_numpy()
-                found = by_patient.share(hit[at], some["owner"].to_numpy())
-                count = f"{int(hit[at].sum())} of {len(at)}"
-                rows.append([seed, column, "not known" if value == "" else value, count, _measured(found)])
-    return ["seed", "column", "value", "accepted failures", "share"], rows
+    for chosen in (UNSEEN, IID):
+        own = images[(images["set"] == chosen) & (images["label"] != name)]
+        for seed in case.seeds:
+            said = _of(case, seed, csf)
+            hit = (said["wrong"] * said["accepted"]).to_numpy() == 1
+            # Of seen diagnoses only their origin, to hold the unseen ones against.
+            for column in columns if chosen == UNSEEN else ("origin",):
+                for value, some in own.groupby(column):
+                    at = some.index.to_numpy()
+                    found = by_patient.share(hit[at], some["owner"].to_numpy())
+                    count = f"{int(hit[at].sum())} of {len(at)}"
+                    shown = "not known" if value == "" else value
+                    rows.append([chosen, seed, column, shown, count, _measured(found)])
+    return ["set", "seed", "column", "value", "accepted failures", "share"], rows
 
 
-_WHERE: Final = ("subclass", "domain", "cluster", "sex", "age_quarter", "localization", "dx_type")
+_WHERE: Final = ("origin", "cluster", "sex", "age_quarter", "localization", "dx_type")
 
 
 def _of(case: Case, seed: int, csf: str) -> pd.DataFrame:
