@@ -1,204 +1,22 @@
-"""What the case study says in numbers, counted from the outputs of every seed of a finished run.
+"""What the case study says in numbers, counted from the outputs of every seed of a finished run."""
 
-Sets of images are told apart by where they come from: the i.i.d. ones, each acquisition by its domain, and diagnoses or
-cells that training had none of, called `unseen`.
-"""
-
-import dataclasses
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool
 
-from sfjax import latent, study
-from sfjax.data import patient_groups
+from experiments.figures.case_run import IID, KINDS, STATISTICS, UNSEEN, Case, set_of
 from sfjax.metrics import by_patient
 from sfjax.metrics.by_patient import Measured
-from sfjax.outputs import Outputs, take
-from sfjax.report.attributes import slice_attributes
-from sfjax.report.diagnosis import PCA_DIMENSIONS
 from sfjax.report.separation import domain_auroc, neighbors_agree
-from sfjax.report.tables import cluster_images
-from sfjax.study.evaluation import Scorers, evaluate, first_network, thresholds, together
 from sfjax.study.tables import markdown
 
-IID: Final = "i.i.d."
-UNSEEN: Final = "unseen"
-BOTH: Final = "both"
-KINDS: Final = ("iid", "acquisition", "manifestation", "acquisition+manifestation")
 TARGET: Final = 0.1
 ABOVE: Final = (0.8, 0.9)
-LUMA: Final = np.array([0.299, 0.587, 0.114])
 FEW: Final = 10
 """Of fewer images nothing is compared."""
-
-
-class Case(NamedTuple):
-    """A finished run, image by image.
-
-    Attributes:
-        name: Of its task.
-        images: A row an image that is not corrupted: `set`, `test_set`, `kind`, `label`, `subclass`, `owner` (one code
-            a patient or lesion), `cluster`, what slices are made of, and the image's statistics.
-        verdicts: A row a seed, csf and image: `predicted`, `wrong` and `accepted` (0 or 1), `probability`.
-        components: By seed, the first principal components of the features, a row an image.
-        outputs: By set, what the networks of the first seed say.
-        scorers: The scores of these.
-        summary: The run's results over seeds.
-        guarantees: What became of its promises.
-        slices: Its table of failure slices.
-        points: Its latent space.
-    """
-
-    name: str
-    images: pd.DataFrame
-    verdicts: pd.DataFrame
-    components: Mapping[int, Float[np.ndarray, "n k"]]
-    outputs: Mapping[str, Mapping[str, Outputs]]
-    scorers: Scorers
-    summary: pd.DataFrame
-    guarantees: pd.DataFrame
-    slices: pd.DataFrame
-    points: pd.DataFrame
-
-    @property
-    def sets(self) -> list[str]:
-        """The sets of images, the i.i.d. one first."""
-        names = list(dict.fromkeys(self.images["set"]))
-        return [IID, *(name for name in names if name != IID)]
-
-    @property
-    def seeds(self) -> list[int]:
-        """Those of the networks."""
-        return list(self.components)
-
-
-def read_case(run: Path, *, data: Path | None = None) -> Case:
-    """Returns a finished run of one task on a manifest's images, which are decoded again.
-
-    Args:
-        run: Its folder.
-        data: The folder that the manifest is in now, if it was moved.
-
-    Raises:
-        ValueError: The folder holds no finished run, or one of several tasks or without a report.
-    """
-    if not (run / "summary.parquet").exists():
-        raise ValueError(f"{run} holds no finished run (no summary.parquet). Give a folder that the benchmark wrote.")
-    config = study.config_from_json(json.loads((run / "config.json").read_text(encoding="utf-8"))["config"])
-    if data is not None and config.data.manifest is not None:
-        moved = dataclasses.replace(config.data, manifest=data / config.data.manifest.name)
-        config = dataclasses.replace(config, data=moved)
-    names = study.task_names(config)
-    if len(names) != 1 or not (run / names[0] / "report" / "slices.parquet").exists():
-        raise ValueError(f"{run} has the tasks {', '.join(names)}. Give a run of one task, with its report written.")
-    (task,) = study.load_tasks(config, run, lambda name, done, n: None)
-    tested = [one for one in task.test_sets if one.kind in KINDS]
-    tables = {
-        one.name: task.dataset.table.iloc[task.dataset.rows(one.split)].reset_index(drop=True).assign(kind=one.kind)
-        for one in tested
-    }
-    pixels = np.concatenate([task.dataset.subset(one.split)[0] for one in tested])
-    verdicts, components = [], {}
-    images = pd.concat(tables.values(), ignore_index=True)
-    images["set"] = [_set_of(kind, domain) for kind, domain in zip(images["kind"], images["domain"], strict=True)]
-    first: dict[str, Any] = {}
-    for seed in config.seeds:
-        said = {one.name: task.said(config, seed, one.name) for one in tested}
-        scorers = study.scorers_of(config, task, seed)
-        whole = together(list(said.values()))
-        verdicts.append(_verdicts(whole, task.said(config, seed, "val"), scorers, task.dataset.classes, seed))
-        features = np.asarray(first_network(whole).features)
-        components[seed] = latent.fit_components(features, PCA_DIMENSIONS).of(features)
-        if not first:
-            clusters = cluster_images(said, tables, seed=config.data_seed)
-            attributes, _ = slice_attributes(tables, clusters)
-            rows = {name: np.flatnonzero(images["set"] == name) for name in dict.fromkeys(images["set"])}
-            outputs = {
-                name: {method: take(one, some) for method, one in whole.items()}  # pyright: ignore
-                for name, some in rows.items()
-            }
-            first = {"outputs": outputs, "scorers": scorers}
-            images["cluster"] = np.concatenate([clusters[name] for name in tables])
-            known = pd.concat(attributes.values(), ignore_index=True)
-            images[[*known]] = known
-    images["owner"] = patient_groups(images)
-    return Case(
-        name=task.name,
-        images=pd.concat([images, image_statistics(pixels)], axis=1),
-        verdicts=pd.concat(verdicts, ignore_index=True),
-        components=components,
-        summary=pd.read_parquet(run / "summary.parquet"),
-        guarantees=pd.read_parquet(run / "guarantees.parquet"),
-        slices=pd.read_parquet(task.folder / "report" / "slices.parquet"),
-        points=pd.read_parquet(task.folder / "report" / "points.parquet"),
-        **first,
-    )
-
-
-def _set_of(kind: str, domain: str) -> str:
-    return {"iid": IID, "manifestation": UNSEEN, "acquisition+manifestation": BOTH}.get(kind, domain)
-
-
-def _verdicts(whole: Any, validation: Any, scorers: Scorers, classes: Any, seed: int) -> pd.DataFrame:
-    said, above = evaluate(whole, scorers), thresholds(evaluate(validation, scorers))
-    parts = []
-    for i, csf in enumerate(scorers.csfs):
-        wrong = said.predicted[i] != said.labels
-        part = {
-            "image": np.arange(len(wrong)),
-            "predicted": np.asarray(classes)[said.predicted[i]],
-            "wrong": wrong.astype(int),
-            "probability": said.probability[i],
-            "score": said.score[i],
-            "accepted": (said.score[i] > above[i]).astype(int),
-        }
-        parts.append(pd.DataFrame({"seed": seed, "csf": csf, **part}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def image_statistics(images: UInt8[np.ndarray, "n h w 3"]) -> pd.DataFrame:
-    """Returns simple statistics of RGB images, a row an image, in gray levels up to 255 if not said otherwise.
-
-    - `red`, `green`, `blue`, `brightness` (luma): means over the image.
-    - `contrast`: standard deviation of the luma.
-    - `saturation`: mean of (largest - smallest channel) / largest channel, in percent.
-    - `middle less corners`: mean luma of the middle half less that of the four corner eighths: above 0 a vignette, below
-      0 a lesion or cell that is darker than what is around it.
-    - `black`: percentage of pixels with a luma below 32, such as those of a border.
-    - `sharpness`: mean absolute difference of the luma of neighboring pixels.
-    """
-    found = []
-    for start in range(0, len(images), 256):
-        rgb = images[start : start + 256].astype(np.float64)
-        luma, (h, w) = rgb @ LUMA, images.shape[1:3]
-        largest = rgb.max(axis=-1)
-        across, down = np.abs(np.diff(luma, axis=2)), np.abs(np.diff(luma, axis=1))
-        top, left = max(h // 8, 1), max(w // 8, 1)
-        corners = [luma[:, rows, columns] for rows in (slice(top), slice(-top, None))
-                   for columns in (slice(left), slice(-left, None))]  # fmt: skip
-        middle = luma[:, h // 4 : h - h // 4, w // 4 : w - w // 4].mean(axis=(1, 2))
-        found.append(
-            pd.DataFrame(
-                {
-                    **{name: rgb[..., k].mean(axis=(1, 2)) for k, name in enumerate(("red", "green", "blue"))},
-                    "brightness": luma.mean(axis=(1, 2)),
-                    "contrast": luma.std(axis=(1, 2)),
-                    "saturation": 100 * ((largest - rgb.min(axis=-1)) / np.maximum(largest, 1)).mean(axis=(1, 2)),
-                    "middle less corners": middle - np.mean([corner.mean(axis=(1, 2)) for corner in corners], axis=0),
-                    "black": 100 * (luma < 32).mean(axis=(1, 2)),
-                    "sharpness": (across.mean(axis=(1, 2)) + down.mean(axis=(1, 2))) / 2,
-                }
-            )
-        )
-    return pd.concat(found, ignore_index=True)
-
-
-STATISTICS: Final = tuple(image_statistics(np.zeros((1, 8, 8, 3), np.uint8)))
 
 
 def commonest(case: Case) -> str:
@@ -264,12 +82,15 @@ def texts(case: Case, csf: str, name: str | None) -> Iterator[str]:
         name: The class that images are called; None counts failures.
     """
     images, seeds = case.images, case.seeds
-    counts = [
-        [one, len(some), some["owner"].nunique(), ", ".join(f"{k} {v}" for k, v in some["label"].value_counts().items())]
-        for one in case.sets for some in [images[images["set"] == one]]
-    ]  # fmt: skip
+    counts = []
+    for one in case.sets:
+        some = images[images["set"] == one]
+        labels = ", ".join(f"{label} {count}" for label, count in some["label"].value_counts().items())
+        counts.append([one, len(some), some["owner"].nunique(), labels])
     yield f"# {case.name}\n\nEach interval is of 95 %, by patient or lesion where it is known.\n"
     yield _section("Images", ["set", "images", "patients or lesions", "labels"], counts)
+    splits = ", ".join(f"{name} {count}" for name, count in case.splits.items())
+    yield f"Splits: {splits}. Patients or lesions both tested and learned from: {case.overlap}.\n"
     yield _section("Results, mean over seeds [interval] (lowest and highest seed)", *_results(case))
     yield _section(
         "AUROC of telling a set from the i.i.d. images; class separation (kNN) of the set", *_separability(case)
@@ -292,7 +113,8 @@ def texts(case: Case, csf: str, name: str | None) -> Iterator[str]:
         head = ["seed", "set", "subclass", "label", "n", "any", *(f"> {a:g}" for a in ABOVE), "accepted"]
         yield _section(f"{what.capitalize()}, {csf}", head, rows)
     yield _section("Wrong and sure, by score", *_by_score(case))
-    yield _section(f"Where unseen failures are accepted ({csf})", *_where(case, csf, name))
+    yield _section(f"Where failures are accepted ({csf})", *_where(case, csf, name))
+    yield _section(f"Slices with more silent failures than the rest ({csf})", *_slices(uncorrupted_slices(case, csf)))
 
 
 def _section(title: str, head: list[str], rows: list[list[Any]]) -> str:
@@ -313,7 +135,7 @@ def _results(case: Case) -> tuple[list[str], list[list[Any]]]:
     shown = ("accuracy", "balanced_accuracy", "auroc_f", "silent_failure_rate", "accepted_failure_rate")
     plain = case.summary[case.summary["level"] == 0]
     rows = []
-    for (test_set, kind, domain, n), some in plain.groupby(["test_set", "kind", "domain", "n"], sort=False):
+    for (_, kind, domain, n), some in plain.groupby(["test_set", "kind", "domain", "n"], sort=False):
         if kind not in KINDS or (domain == "all") == (kind == "acquisition"):
             continue  # a domain of its own is a set only where it is what shifted
         for csf in dict.fromkeys(some["csf"]):
@@ -325,7 +147,7 @@ def _results(case: Case) -> tuple[list[str], list[list[Any]]]:
                 else "–"
                 for metric in shown
             ]  # fmt: skip
-            rows.append([_set_of(str(kind), str(domain)), n, csf, *cells])
+            rows.append([set_of(str(kind), str(domain)), n, csf, *cells])
     return ["set", "n", "csf", *shown], rows
 
 
@@ -344,7 +166,9 @@ def _separability(case: Case) -> tuple[list[str], list[list[Any]]]:
             return domain_auroc(values[at], np.isin(at, own), owners[at], seed=0)
 
         for seed, values in case.components.items():
-            near = neighbors_agree(values[source], labels[source], owners[source], values[own], labels[own], owners[own])
+            near = neighbors_agree(
+                values[source], labels[source], owners[source], values[own], labels[own], owners[own]
+            )
             balanced = np.mean([near[labels[own] == one].mean() for one in np.unique(labels[own])])
             cells = ["–"] * 3
             if name != IID:
@@ -364,16 +188,23 @@ def _confidence(case: Case, csf: str) -> tuple[list[str], list[list[Any]]]:
         iid = (case.images["set"] == IID).to_numpy()
         for name in case.sets:
             own = (case.images["set"] == name).to_numpy()
-            right = said["wrong"].to_numpy() == 0
-            both = iid | own
-            cells = [f"{said.loc[own & right, 'probability'].mean():.2f}", f"{said.loc[own & ~right, 'probability'].mean():.2f}"]  # fmt: skip
+            right, both = said["wrong"].to_numpy() == 0, iid | own
+            means = [f"{said.loc[some, 'probability'].mean():.2f}" for some in (own, own & right, own & ~right)]
             owners = case.images["owner"].to_numpy()
             lower = "–"
             if name != IID:
                 lower = _measured(by_patient.auroc(said["score"].to_numpy(float)[both], iid[both], owners[both]))
             accepted = by_patient.share(said.loc[own, "accepted"].to_numpy() == 1, owners[own])
-            rows.append([name, seed, f"{said.loc[own, 'probability'].mean():.2f}", *cells, lower, _measured(accepted)])
-    head = ["set", "seed", "mean probability", "of the right", "of the wrong", "AUROC, i.i.d. above the set", "accepted"]
+            rows.append([name, seed, *means, lower, _measured(accepted)])
+    head = [
+        "set",
+        "seed",
+        "mean probability",
+        "of the right",
+        "of the wrong",
+        "AUROC, i.i.d. above the set",
+        "accepted",
+    ]
     return head, rows
 
 
@@ -385,15 +216,14 @@ def _promises(case: Case, csf: str) -> tuple[list[str], list[list[Any]]]:
         if not promise.exists:
             rows.append([promise.kind, promise.seed, "", f"no threshold ({promise.calibration_images} images)", "", ""])
             continue
-        accepted = said["score"].to_numpy() > np.float32(promise.threshold)
+        accepted = said["score"].to_numpy() > np.float32(str(promise.threshold))
         wrong = said["wrong"].to_numpy() == 1
         for name in case.sets:
             own = (case.images["set"] == name).to_numpy()
             selective = by_patient.share(wrong[own & accepted], owners[own & accepted])
             generalized = by_patient.share((wrong & accepted)[own], owners[own])
-            rows.append(
-                [promise.kind, promise.seed, name, f"{accepted[own].mean():.2f}", _measured(selective), _measured(generalized)]
-            )  # fmt: skip
+            cells = [f"{accepted[own].mean():.2f}", _measured(selective), _measured(generalized)]
+            rows.append([promise.kind, promise.seed, name, *cells])
     return ["promise", "seed", "set", "coverage", "wrong of the accepted", "wrong and accepted, of all"], rows
 
 
@@ -421,23 +251,46 @@ def _by_score(case: Case) -> tuple[list[str], list[list[Any]]]:
     return ["csf", "seed", "set", "subclass", "label", "n", "any", *(f"> {a:g}" for a in ABOVE), "accepted"], rows
 
 
+def uncorrupted_slices(case: Case, csf: str) -> pd.DataFrame:
+    """Returns the failure slices of a score among images that are not corrupted."""
+    shown = case.slices["test_set"].isin([*case.images["test_set"].unique(), "all"])
+    return case.slices[(case.slices["csf"] == csf) & shown].reset_index(drop=True)
+
+
+def _slices(slices: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    rows = []
+    for one in slices.itertuples():
+        rate = f"{one.rate:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        silent = f"{one.failures} of {one.n}"
+        rows.append(
+            [one.test_set, one.attribute, one.value, silent, rate, f"{one.rest_rate:.3f}", f"{one.p_adjusted:.2g}"]
+        )
+    head = ["test set", "column", "value", "silent", "rate", "of the rest", "p, adjusted"]
+    return head, rows
+
+
 def _where(case: Case, csf: str, name: str | None) -> tuple[list[str], list[list[Any]]]:
-    images, rows = case.images, []
-    unseen = (images["set"] == UNSEEN) & (images["label"] != name)
+    """Of images that are not of the named class: which fail and are accepted, by what tells them apart."""
+    rows = []
+    images = case.images.assign(origin=case.images["subclass"] + " of " + case.images["domain"])
     columns = [column for column in _WHERE if column in images]
-    for seed in case.seeds:
-        said = _of(case, seed, csf)
-        hit = (said["wrong"] * said["accepted"]).to_numpy() == 1
-        for column in columns:
-            for value, some in images[unseen].groupby(column):
-                if len(some) >= FEW:
+    for chosen in (UNSEEN, IID):
+        own = images[(images["set"] == chosen) & (images["label"] != name)]
+        for seed in case.seeds:
+            said = _of(case, seed, csf)
+            hit = (said["wrong"] * said["accepted"]).to_numpy() == 1
+            # Of seen diagnoses only their origin, to hold the unseen ones against.
+            for column in columns if chosen == UNSEEN else ("origin",):
+                for value, some in own.groupby(column):
                     at = some.index.to_numpy()
                     found = by_patient.share(hit[at], some["owner"].to_numpy())
-                    rows.append([seed, column, value or "not known", f"{int(hit[at].sum())} of {len(at)}", _measured(found)])  # fmt: skip
-    return ["seed", "column", "value", "accepted failures", "share"], rows
+                    count = f"{int(hit[at].sum())} of {len(at)}"
+                    shown = "not known" if value == "" else value
+                    rows.append([chosen, seed, column, shown, count, _measured(found)])
+    return ["set", "seed", "column", "value", "accepted failures", "share"], rows
 
 
-_WHERE: Final = ("subclass", "domain", "cluster", "sex", "age_quarter", "localization", "dx_type")
+_WHERE: Final = ("origin", "cluster", "sex", "age_quarter", "localization", "dx_type")
 
 
 def _of(case: Case, seed: int, csf: str) -> pd.DataFrame:

@@ -2,13 +2,13 @@
 
     python -m experiments.figures.case_study RUN [RUN ...] --called benign --out docs/case_study
 
-Every run is of one manifest, whose images are read again for what they look like on average. Of each, `<task>_*.svg` and
-`.png` are written, and `<task>_numbers.md`, where every number of the text stands.
+Every run is of one manifest, whose images are read again for what they look like on average. Of each, `<task>_*.svg`
+and `.png` are written, and `<task>_numbers.md`, where every number of the text stands.
 """
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,10 +17,11 @@ import jax
 import numpy as np
 import pandas as pd
 import tyro
+from PIL import Image
 
 from experiments.compilation import use_compilation_cache
 from experiments.figures import case_numbers
-from experiments.figures.case_numbers import BOTH, IID, UNSEEN, Case
+from experiments.figures.case_run import BOTH, IID, STATISTICS, UNSEEN, Case, read_case
 from sfjax import keys, views
 from sfjax.files import write_whole
 from sfjax.report import curves_table
@@ -50,14 +51,22 @@ def main(
     """
     out.mkdir(parents=True, exist_ok=True)
     for run in runs:
-        case = case_numbers.read_case(run, data=data)
+        case = read_case(run, data=data)
         name = called if called in set(case.images["label"]) else None
         text = "\n".join(case_numbers.texts(case, csf, name)).encode()
-        write_whole(
-            out / f"{case.name}_numbers.md", lambda path, text=text: path.write_bytes(text))
+        write_whole(out / f"{case.name}_numbers.md", lambda path, text=text: path.write_bytes(text))
         for file, chart in figures(case, csf, name):
             views.save(chart, out / file, ppi=110)
+            if file.endswith(".png"):
+                small(out / file)
             print(out / file)
+
+
+def small(path: Path) -> None:
+    """Writes an image with few colors again, as a palette: a third of the bytes."""
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    write_whole(path, lambda temporary: few.save(temporary, format="PNG", optimize=True))
 
 
 def figures(case: Case, csf: str, name: str | None) -> Iterator[tuple[str, Any]]:
@@ -72,10 +81,10 @@ def figures(case: Case, csf: str, name: str | None) -> Iterator[tuple[str, Any]]
     yield f"{case.name}_statistics.svg", statistics_chart(case_numbers.told_apart(case))
     yield f"{case.name}_risk_coverage.svg", risk_coverage(case)
     yield f"{case.name}_confident.svg", confident_chart(case_numbers.called(case, name, csfs=(csf,)), csf, name)
-    own = case.slices[(case.slices["csf"] == csf) & case.slices["test_set"].isin([*set(case.images["test_set"]), "all"])]
+    own = case_numbers.uncorrupted_slices(case, csf)
     if len(own):
         tried = f"Of {own['tried'].iloc[0]} groups tried, those of uncorrupted images with the smallest p."
-        yield f"{case.name}_slices.svg", views.failure_slices(own.reset_index(drop=True), subtitle=tried, most=8)
+        yield f"{case.name}_slices.svg", views.failure_slices(own, subtitle=tried, most=8)
 
 
 def latent_panels(case: Case, csf: str) -> alt.FacetChart:
@@ -87,44 +96,49 @@ def latent_panels(case: Case, csf: str) -> alt.FacetChart:
     table = points.assign(
         set=named,
         outcome=np.where(points[f"correct_{csf}"] == 1, "right", "wrong"),
-        sure=(points[f"rank_{csf}"] / max(points[f"rank_{csf}"].max(), 1)).round(2),
+        sure=points[f"confidence_{csf}"],
     )[["set", "u", "v", "outcome", "sure"]].round(2)
     shown = [name for name in case.sets if name != BOTH]
     iid = table[table["set"] == IID]
-    panels = [iid.assign(set=name, outcome="i.i.d.", sure=0) for name in shown if name != IID]
+    panels = [iid.assign(set=name, outcome="i.i.d.", sure=1.0) for name in shown if name != IID]
     everything = pd.concat([*panels, *(table[table["set"] == name] for name in shown)])
     outcomes = ["i.i.d.", "right", "wrong"]
     color = alt.Scale(domain=outcomes, range=[LIGHT.line, LIGHT.correct[-3], LIGHT.failure[-3]])
-    ends = [float(table[["u", "v"]].to_numpy().min()), float(table[["u", "v"]].to_numpy().max())]
-    axis = alt.Axis(labels=False, ticks=False, title=None, grid=False)
+    low, high = table[["u", "v"]].min(), table[["u", "v"]].max()
+    middle, half = (low + high) / 2, (high - low) * 0.53
+    ends = {name: [float(middle[name] - half[name]), float(middle[name] + half[name])] for name in ("u", "v")}
+    height = 265 * float(half["v"] / half["u"])  # one unit is as long on both axes
+    axis = alt.Axis(labels=False, ticks=False, title=None, grid=False, domain=False)
+    sure = alt.Scale(domain=[float(table["sure"].min()), 1], range=[0.2, 0.9])
     marks = (
         alt.Chart()
-        .mark_point(filled=True, opacity=1, fillOpacity=0.75, size=13, aria=False)
+        .mark_point(filled=True, opacity=1, size=15, aria=False)
         .encode(
-            x=alt.X("u:Q", scale=alt.Scale(domain=ends, nice=False), axis=axis),
-            y=alt.Y("v:Q", scale=alt.Scale(domain=ends, nice=False), axis=axis),
+            x=alt.X("u:Q", scale=alt.Scale(domain=ends["u"], nice=False), axis=axis),
+            y=alt.Y("v:Q", scale=alt.Scale(domain=ends["v"], nice=False), axis=axis),
             color=alt.Color("outcome:N", scale=color, legend=alt.Legend(title=None, orient="top")),
             shape=alt.Shape("outcome:N", scale=alt.Scale(domain=outcomes, range=["circle", "circle", "cross"])),
+            fillOpacity=alt.FillOpacity("sure:Q", scale=sure, legend=None),
         )
-        .properties(width=265, height=265)
+        .properties(width=265, height=height, view=alt.ViewBackground(stroke=LIGHT.line))
     )
     chart = alt.layer(marks, data=everything).facet(facet=alt.Facet("set:N", title=None, sort=shown), columns=2)
     return _finished(
         chart,
         f"{case.name}: where the network sees the images",
-        f"t-SNE of the features, seed {case.seeds[0]}; the i.i.d. images in gray behind each set.",
+        f"t-SNE of the features, seed {case.seeds[0]}; the i.i.d. images in gray behind each set. "
+        f"The paler, the less confident ({csf}).",
     )
 
 
 def statistics_chart(apart: pd.DataFrame) -> alt.LayerChart:
     """Returns how well each statistic of the pixels tells a set from the i.i.d. images, with intervals."""
     table = apart[(apart["of"] == "all") & (apart["set"] != BOTH)]
-    sets = list(dict.fromkeys(table["set"]))
-    x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), title="AUROC: below 0.5 less than in i.i.d. images, above more")
+    sets = table["set"].unique().tolist()
     return _dots(
         table,
-        x,
-        alt.Y("statistic:N", sort=list(case_numbers.STATISTICS), title=None),
+        {"title": "AUROC: below 0.5 less than in i.i.d. images, above more"},
+        ("statistic", list(STATISTICS)),
         ("set", sets),
         "What the images of a set look like, one statistic at a time",
         "Of all images; lines are 95 % intervals. 0.5: the statistic is as in the i.i.d. images.",
@@ -153,7 +167,7 @@ def risk_coverage(case: Case) -> Any:
 
 
 def confident_chart(found: pd.DataFrame, csf: str, name: str | None) -> alt.LayerChart:
-    """Returns by subclass the share of images that are called a class, or fail, with an accepted score; a dot a seed."""
+    """Returns by subclass the share of images that are called a class, or fail, and accepted; a dot a seed."""
     table = found[(found["rule"] == "accepted") & (found["n"] >= case_numbers.FEW)]
     table = table.assign(
         images=[f"{r.set}: {r.subclass} ({r.label}), n = {r.n}" for r in table.itertuples()],
@@ -168,8 +182,8 @@ def confident_chart(found: pd.DataFrame, csf: str, name: str | None) -> alt.Laye
     says = "" if name is None else f" Of the class {name} itself this is right: those come last."
     return _dots(
         rows,
-        alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"), title="share of the images"),
-        alt.Y("images:N", sort=order, title=None, axis=alt.Axis(labelLimit=320)),
+        {"axis": alt.Axis(format="%"), "title": "share of the images"},
+        ("images", order),
         ("seed", list(dict.fromkeys(rows["seed"]))),
         f"Images {what} with a score ({csf}) that is accepted",
         f"As 80 % of the validation images' scores are. Lines are exact 95 % intervals.{says}",
@@ -178,8 +192,8 @@ def confident_chart(found: pd.DataFrame, csf: str, name: str | None) -> alt.Laye
 
 def _dots(
     table: pd.DataFrame,
-    x: alt.X,
-    y: alt.Y,
+    x: Mapping[str, Any],
+    rows: tuple[str, list[str]],
     color: tuple[str, list[str]],
     title: str,
     subtitle: str,
@@ -187,17 +201,19 @@ def _dots(
     rule: float | None = None,
 ) -> alt.LayerChart:
     """Returns values with their intervals, those of one row below each other, told apart by color and shape."""
-    field, names = color
-    column = y.to_dict()["field"]
+    (field, names), (column, order), zero_to_one = color, rows, alt.Scale(domain=[0, 1])
+    y = alt.Y(f"{column}:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
     kept = table[[column, field, "value", "low", "high"]].round(4)
     offset = alt.YOffset(f"{field}:N", sort=names)
     legend = alt.Legend(title=None, orient="top")
-    paint = alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=list(LIGHT.curves[: len(names)])), legend=legend)
+    colors = alt.Scale(domain=names, range=list(LIGHT.curves[: len(names)]))
+    paint = alt.Color(f"{field}:N", scale=colors, legend=legend)
     shape = alt.Shape(f"{field}:N", scale=alt.Scale(domain=names, range=list(SHAPES[: len(names)])), legend=legend)
     base = alt.Chart(kept).encode(y=y, yOffset=offset, color=paint)
-    lines = base.mark_rule(strokeWidth=2, opacity=0.7).encode(x=x, x2="high:Q")
-    lines = lines.encode(x=alt.X("low:Q", **{k: v for k, v in x.to_dict().items() if k in ("scale", "axis", "title")}))
-    dots = base.mark_point(filled=True, opacity=1, size=50).encode(x=x, shape=shape)
+    lines = base.mark_rule(strokeWidth=2, opacity=0.7).encode(x=alt.X("low:Q", scale=zero_to_one, **x), x2="high:Q")
+    dots = base.mark_point(filled=True, opacity=1, size=50).encode(
+        x=alt.X("value:Q", scale=zero_to_one, **x), shape=shape
+    )
     layers = [lines, dots]
     if rule is not None:
         at = alt.Chart(alt.InlineData(values=[{"at": rule}])).mark_rule(stroke=LIGHT.muted, strokeDash=[4, 3])
