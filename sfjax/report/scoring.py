@@ -96,6 +96,7 @@ def score(
     Example:
         >>> import numpy as np
         >>> from sfjax.interop import from_arrays
+        >>> from sfjax.outputs import Outputs
         >>> draw, labels = np.random.default_rng(0), np.tile([0, 1], 20)
         >>> said = lambda noise: Outputs.from_numpy(2 * np.eye(2)[labels] + noise * draw.normal(size=(40, 2)), labels)
         >>> experiment = from_arrays({"val": said(1.0), "iid_test": said(1.0), "blurred": said(2.0)})

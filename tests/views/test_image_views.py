@@ -180,7 +180,7 @@ def test_many_points_are_warned_of_and_too_many_are_refused(points):
         latent_2d(many)
     with pytest.raises(ValueError, match="lacks the columns v"):
         latent_2d(points.drop(columns="v"))
-    with pytest.raises(ValueError, match="u and v"):
+    with pytest.raises(ValueError, match="column u of the points has 90 values that are not finite"):
         latent_2d(points.assign(u=np.nan))
 
 
