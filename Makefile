@@ -9,7 +9,7 @@ benchmark: .venv/benchmark
 	$(BIN)/python -m experiments.benchmark
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .
