@@ -38,7 +38,7 @@ def failure_slices(
     """Returns the silent-failure rate of each slice with its interval, beside that of the rest, the surest slice first.
 
     A row says what the slice is, its rate (a dot with its 95 % interval: filled where the slice is significant, hollow
-    where chance explains it), the rest's rate (a bar across), the numbers behind, and shows its most confident silent
+    where it may be chance), the rest's rate (a bar across), the numbers behind, and shows its most confident silent
     failures. A click chooses a slice.
 
     Args:
@@ -222,7 +222,7 @@ def _legend(
     """Returns the row above the first: what the marks mean."""
     entries = (
         (-WORDS + 8, "circle", orange, orange, "slice, significant"),
-        (-WORDS + 136, "circle", surface, orange, "slice, chance explains it"),
+        (-WORDS + 136, "circle", surface, orange, "slice, may be chance"),
         (-WORDS + 300, "stroke", blue, blue, "the rest"),
     )
     layers = []
