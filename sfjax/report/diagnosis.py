@@ -39,11 +39,12 @@ LARGEST: Final = 5000
 
 HARDLY, EXCELLENT, OUTSTANDING = 0.7, 0.8, 0.9
 """What an AUROC below, or from there on, is called (Hosmer, Lemeshow and Sturdivant, Applied Logistic Regression, 2013,
-section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination)."""
+section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination). Where not the whole interval
+is there, it is called so perhaps."""
 APART, MIXED = 0.8, 0.4
-"""Of the way from guessing to being always right, in the mean over classes: above that classes lie apart, up to that
-they are mixed. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost perfect,
-up to 0.4 fair)."""
+"""Of the way from guessing to being always right, in the mean over classes: from that on classes lie apart, below that
+they overlap widely. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost
+perfect, up to 0.4 fair)."""
 
 NO_THRESHOLD: Final = "Not known: this score has no probability, and no validation outputs were given for a threshold."
 
@@ -163,7 +164,7 @@ def _class_separation(source: _Images, sets: list[_Images]) -> Iterator[tuple]:
         some = _known(one)
         right = own if one is source else agree(some)
         found = by_patient.share(right, some.owners)
-        says = _of_source(some.labels, right) if one is source else _of_target(found, some.labels, there.labels, own)
+        says = _of_source(some, right) if one is source else _of_target(found, some.labels, there.labels, own)
         left_out = len(one.labels) - len(some.labels)
         without = f" {left_out} images of classes that the network does not know are left out." if left_out else ""
         said = (
@@ -179,19 +180,36 @@ def _known(one: _Images) -> _Images:
     return one._replace(components=one.components[rows], labels=one.labels[rows], owners=one.owners[rows])
 
 
-def _of_source(labels: Int[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> str:
-    classes = np.unique(labels)
+def _of_source(some: _Images, right: Bool[np.ndarray, " n"]) -> str:
+    classes = np.unique(some.labels)
     if len(classes) < 2:
         return "With one class there is nothing to separate."
     # Of each class alike, or always guessing the commonest would pass for separation.
-    balanced = float(np.mean([right[labels == one].mean() for one in classes]))
-    said = f"In the mean over classes it is {_percent(balanced)}, where guessing has {_percent(1 / len(classes))}: "
-    beyond = (balanced - 1 / len(classes)) / (1 - 1 / len(classes))
-    if beyond > APART:
-        return f"{said}classes lie apart, and failures are single images, not a border."
-    if beyond > MIXED:
-        return f"{said}classes touch, and failures are to be expected at their border, with low confidence."
-    return f"{said}classes are mixed, and these features do not tell them apart, whatever the confidence."
+    shares = [by_patient.share(right[some.labels == one], some.owners[some.labels == one]) for one in classes]
+    balanced, guessing = float(np.mean([share.value for share in shares])), 1 / len(classes)
+    half = float(np.sqrt(np.sum([(share.high - share.low) ** 2 for share in shares]))) / 2 / len(classes)
+    said = f"In the mean over classes it is {_percent(balanced)}, where guessing has {_percent(guessing)}: "
+    if not balanced - half > guessing:
+        return f"{said}that may be chance, and these features may not tell the classes apart, whatever the confidence."
+    beyond = Measured(*((end - guessing) / (1 - guessing) for end in (balanced, balanced - half, balanced + half)))
+    return said + _graded(
+        beyond,
+        (MIXED, "classes overlap widely, and failures are to be expected amid other classes, with any confidence."),
+        (APART, "classes touch, and failures are to be expected at their border, with low confidence."),
+        (np.inf, "classes lie apart, and failures are single images, not a border."),
+    )
+
+
+def _graded(found: Measured, *grades: tuple[float, str]) -> str:
+    """Returns the words of the first grade that ends above the value: "perhaps" where the interval leaves the grade.
+
+    Args:
+        found: What is graded.
+        grades: From the lowest: where each ends, and what it implies.
+    """
+    places = [next(i for i, (end, _) in enumerate(grades) if not value >= end) for value in found]
+    words = grades[places[0]][1]
+    return words if len(set(places)) == 1 else f"perhaps {words}"
 
 
 def _of_target(
@@ -209,8 +227,8 @@ def _of_target(
     error = np.hypot((found.high - found.low) / 3.92, np.sqrt((shares**2 * held * (1 - held) / sizes).sum()))
     said = f"Of i.i.d. images of the same classes it is {_percent(expected)}: "
     if found.value < expected - 2 * error:
-        more = _percent(expected - found.value)
-        return f"{said}{more} more lie amid another class, where a network can be sure and wrong."
+        more = _percent(expected - found.value).rstrip("%")
+        return f"{said}{more} percentage points more lie amid another class, where a network can be sure and wrong."
     if found.value > expected + 2 * error:
         return f"{said}classes lie further apart than there."
     return f"{said}classes are where they were."
@@ -238,11 +256,13 @@ def _of_domains(found: Measured) -> str:
     said = f"A classifier tells these images from i.i.d. ones with AUROC {found.value:.2f}. "
     if not found.low > 0.5:
         return f"{said}They may be indistinguishable: no score that reads these features can see the shift."
-    if found.value < HARDLY:
-        return f"{said}The shift is hardly visible in the features: scores that measure distance miss most of it."
-    if found.value < OUTSTANDING:
-        return f"{said}The shift is visible in the features, but many images lie among the i.i.d. ones."
-    return f"{said}The images lie apart from the i.i.d. ones: a score that measures distance can see this shift."
+    words = _graded(
+        found,
+        (HARDLY, "the shift is hardly visible in the features: scores that measure distance miss most of it."),
+        (OUTSTANDING, "the shift is visible in the features, but many images lie among the i.i.d. ones."),
+        (np.inf, "the images lie apart from the i.i.d. ones: a score that measures distance can see this shift."),
+    )
+    return f"{said}{words[0].upper()}{words[1:]}"
 
 
 def _confident(
@@ -309,8 +329,10 @@ def _of_ranking(found: Measured, failure: np.ndarray, fewest: int) -> str:
         return f"{said}The score is turned round: failures look surer than successes.{few}"
     if not found.low > 0.5:
         return f"{said}That may be chance: the score does not tell failures from successes here.{few}"
-    if found.value < HARDLY:
-        return f"{said}The score hardly tells failures from successes here.{few}"
-    if found.value < EXCELLENT:
-        return f"{said}The score finds part of the failures, and a threshold lets many through.{few}"
-    return f"{said}The score tells most failures from successes here.{few}"
+    words = _graded(
+        found,
+        (HARDLY, "the score hardly tells failures from successes here."),
+        (EXCELLENT, "the score finds part of the failures, and a threshold lets many through."),
+        (np.inf, "the score tells most failures from successes here."),
+    )
+    return f"{said}{words[0].upper()}{words[1:]}{few}"
