@@ -150,6 +150,24 @@ def test_the_summary_of_several_networks_stands_before_one(overlapping):
     assert "no validation outputs" in found.loc[("Accepted failures", "mls", "same"), "text"]
 
 
+def test_what_is_of_one_network_and_what_is_a_mean_say_so():
+    outputs = {"iid_test": world(40, 0, apart=0.2)}
+    rates = [("auroc_f", 0.91, 0.86, 0.95), ("silent_failure_rate", 0.043, 0.02, 0.08)]
+    summary = pd.DataFrame(
+        [("iid_test", "all", "msr", *row, 2) for row in rates],
+        columns=["test_set", "domain", "csf", "metric", "value", "low", "high", "seeds"],
+    )
+    texts = []
+    for networks in (2, 1):
+        given = summary.assign(seeds=networks)
+        found = diagnose(outputs, {"iid_test": about(40, "iid")}, SCORERS, summary=given)
+        texts.append(found.set_index(["sign", "csf"])["text"])
+    silent, ranking = (texts[0][sign, "msr"] for sign in ("Silent failures", "AUROC_f"))
+    assert "the network shown; the mean over 2 networks is 4.3%" in silent
+    assert "chance 0.91, in the mean over 2 networks" in ranking and "patients have a failure of the network" in ranking
+    assert not texts[1].str.contains("network").any()
+
+
 @pytest.mark.parametrize("n, words", [(2000, "hardly"), (120, "perhaps")])
 def test_words_are_as_sure_as_the_interval(n, words):
     """Of an AUROC of 0.64 the interval lies below 0.7 with many images, and reaches above it with few."""

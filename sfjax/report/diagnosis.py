@@ -46,6 +46,7 @@ APART, MIXED = 0.8, 0.4
 they overlap widely. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost
 perfect, up to 0.4 fair)."""
 
+_KINDS: Final = {True: "silent", False: "accepted"}
 NO_THRESHOLD: Final = "Not known: this score has no probability, and no validation outputs were given for a threshold."
 
 
@@ -85,7 +86,8 @@ def diagnose(
         tables: By test set, a row an image: kind; where known patient_id and image_id, which tell copies.
         scorers: The scores of these networks.
         validation: What the networks say of validation images, for accepted failures.
-        summary: Results over networks, as a run has them; its AUROC_f stands instead of this network's.
+        summary: Results over networks, as a run has them; its AUROC_f stands instead of this network's, and where they
+            are several, what is of this network says so, beside their mean.
         seed: Draws images of large sets, and folds.
 
     Raises:
@@ -112,7 +114,7 @@ def diagnose(
     above = None if validation is None else thresholds(evaluate(validation, scorers))
     ends = np.cumsum([0, *(len(tables[name]) for name in outputs)])
     parts = {name: said.take(np.arange(ends[i], ends[i + 1])) for i, name in enumerate(outputs)}
-    rows += _confident(parts, scorers, above, owners)
+    rows += _confident(parts, scorers, above, owners, summary)
     rows += _rankings(parts, scorers, owners, summary)
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
@@ -270,8 +272,10 @@ def _confident(
     scorers: Scorers,
     above: Float[np.ndarray, " s"] | None,
     owners: Mapping[str, np.ndarray],
+    summary: pd.DataFrame | None,
 ) -> Iterator[tuple]:
     """Yields silent failures of csfs with a probability, and accepted failures of those without."""
+    means = {silent: _over_networks(summary, f"{kind}_failure_rate") for silent, kind in _KINDS.items()}
     for silent, sign in ((True, "Silent failures"), (False, "Accepted failures")):
         for i, csf in enumerate(scorers.csfs):
             if scorers.has_probability(csf) is not silent:
@@ -294,6 +298,11 @@ def _confident(
                         f"{int(event.sum())} of {len(event)} images are wrong with {what}: {_percent(found.value)} of "
                         f"all, and {of_failures} of the {int(failure.sum())} failures."
                     )
+                if (name, csf) in means[silent] and (mean := means[silent][name, csf]).networks > 1:
+                    text += (
+                        f" That is the network shown; the mean over {mean.networks} networks is "
+                        f"{_percent(mean.found.value)}."
+                    )
                 yield sign, name, csf, *found, text
 
 
@@ -304,27 +313,45 @@ def _rankings(
     summary: pd.DataFrame | None,
 ) -> Iterator[tuple]:
     """Yields how well each csf tells failures from successes: over networks from the summary, else of this network."""
-    known = {}
-    if summary is not None:
-        rows = summary[(summary["metric"] == "auroc_f") & (summary["domain"] == ALL_DOMAINS)]
-        columns = zip(rows["test_set"], rows["csf"], rows["value"], rows["low"], rows["high"], strict=True)
-        known = {(test_set, csf): Measured(*measured) for test_set, csf, *measured in columns}
+    known = _over_networks(summary, "auroc_f")
     for i, csf in enumerate(scorers.csfs):
         for name, part in parts.items():
             failure = part.predicted[i] != part.labels
-            found = known.get((name, csf))
-            if found is None:
-                found = by_patient.auroc(part.score[i].astype(np.float64), ~failure, owners[name])
+            if (name, csf) in known:
+                found, networks = known[name, csf]
+            else:
+                found, networks = by_patient.auroc(part.score[i].astype(np.float64), ~failure, owners[name]), 1
             fewest = min(len(np.unique(owners[name][side])) for side in (failure, ~failure))
-            yield "AUROC_f", name, csf, *found, _of_ranking(found, failure, fewest)
+            yield "AUROC_f", name, csf, *found, _of_ranking(found, failure, fewest, networks)
 
 
-def _of_ranking(found: Measured, failure: np.ndarray, fewest: int) -> str:
+class _OverNetworks(NamedTuple):
+    """A mean over networks, and how many these are."""
+
+    found: Measured
+    networks: int
+
+
+def _over_networks(summary: pd.DataFrame | None, metric: str) -> dict[tuple[str, str], _OverNetworks]:
+    """Returns a metric of a summary by test set and csf."""
+    if summary is None:
+        return {}
+    rows = summary[(summary["metric"] == metric) & (summary["domain"] == ALL_DOMAINS)]
+    networks = rows["seeds"] if "seeds" in rows else [1] * len(rows)
+    columns = zip(rows["test_set"], rows["csf"], rows["value"], rows["low"], rows["high"], networks, strict=True)
+    return {
+        (test_set, csf): _OverNetworks(Measured(value, low, high), int(n))
+        for test_set, csf, value, low, high, n in columns
+    }
+
+
+def _of_ranking(found: Measured, failure: np.ndarray, fewest: int, networks: int = 1) -> str:
     if np.isnan(found.value):
         missing = "failure" if not failure.any() else "success" if failure.all() else "score for some images"
         return f"Not defined: there is no {missing}."
-    said = f"A success has a higher score than a failure with chance {found.value:.2f}. "
-    few = f" It rests on {fewest} patients with a failure, or a success." if fewest < FEW_FAILURES else ""
+    over, of = (f", in the mean over {networks} networks", " of the network shown") if networks > 1 else ("", "")
+    said = f"A success has a higher score than a failure with chance {found.value:.2f}{over}. "
+    few = f" Only {fewest} patients have a failure{of}, or a success." if fewest < FEW_FAILURES else ""
     if found.high < 0.5:
         return f"{said}The score is turned round: failures look surer than successes.{few}"
     if not found.low > 0.5:

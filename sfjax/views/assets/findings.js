@@ -31,7 +31,7 @@ function drawTiles(panel) {
       element("dt", {}, panel.task.metrics[metric].short),
       element("dd", {}, start ? format(panel, metric, start.value) : "–", end ? element("span", { class: "arrow" }, "→") : "",
         end ? format(panel, metric, end.value) : ""),
-      element("dd", {}, end ? `i.i.d. → ${where}` : "i.i.d.")));
+      element("dd", {}, end ? `i.i.d. → ${where}` : "i.i.d.", (start ?? end).seeds > 1 ? element("span", { class: "over" }, "mean over networks") : null)));
   }
 }
 
