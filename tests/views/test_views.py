@@ -143,6 +143,15 @@ def test_failures_are_drawn_as_failures(points, dark, theme):
     assert shapes == {(True, False), (False, True)}
 
 
+def test_the_longest_legend_has_room_whichever_is_shown(points):
+    """A page gives a chart its size once."""
+    heights = [
+        float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', render(latent_3d(points), sf_color=color)).group(1))
+        for color in ("confidence", "class confusion")
+    ]
+    assert heights[0] == heights[1]
+
+
 def test_colors_of_domain_and_confusion(points):
     chart = latent_3d(points)
     domain = fills(render(chart, sf_color="source / target"))
