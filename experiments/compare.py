@@ -351,8 +351,8 @@ def page_text(
     parts = [
         f"<h1>{html.escape(sides_text(chosen))}</h1>",
         "<p>Gained: an image that fails silently after the change alone; lost: before it alone; by half of a side's "
-        "networks or more. Prediction and confidence are those of each side's most confident network, of those by which "
-        "it fails silently if there are any.</p>",
+        "networks or more. Prediction and confidence are those of each side's most confident network, of those by "
+        "which it fails silently if there are any.</p>",
     ]
     if any(pictures.values()):
         parts.append("<p><strong>This page holds images of patients.</strong></p>")

@@ -186,7 +186,7 @@ def _in_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Returns what the rows say and where they are."""
     where = table["test_set"].map(lambda name: "in all test sets" if name == ALL_SETS else f"in {name}")
     words = table["words"].map(lambda text: f", mostly {text}" if text else "")
-    lines = [textwrap.wrap(text, LETTERS, max_lines=2, placeholder=" …") + [""] for text in where + words]
+    lines = [[*textwrap.wrap(text, LETTERS, max_lines=2, placeholder=" …"), ""] for text in where + words]
     return pd.DataFrame(
         {
             **{column: table[column] for column in ("slice", "csf", "row", "significant", "p_adjusted", "text")},
