@@ -32,9 +32,11 @@ from sfjax.study.tables import SCALE, digits, markdown, number
 from sfjax.study.tasks import displayable, load_task
 from sfjax.views import palette
 
+SIDES: Final = ("before", "after")
 MOST_IMAGES: Final = 48
 """Images of a test set and change on the page."""
 RESAMPLED: Final = "prevalence"
+"""Test sets that cannot be compared: which images they have does not stand in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,12 @@ def run(chosen: Arguments) -> list[str]:
         compared = compare_sides(
             *sides, key=key, test_sets=chosen.test_sets, only=chosen.metrics, resamples=chosen.resamples
         )
+        if resampled := sorted(resampled_sets(chosen.run_a / name) | resampled_sets(chosen.run_b / name)):
+            left_out = (
+                f"Test sets of another prevalence are left out, as their images are not known from the run's folder: "
+                f"{', '.join(resampled)}."
+            )
+            compared = compared._replace(notes=(*compared.notes, left_out))
         for note in compared.notes:
             console.print(f"[yellow]{escape(name)}:[/] {escape(note)}", soft_wrap=True)
         found[name] = compared
@@ -176,6 +184,14 @@ def common_tasks(chosen: Arguments) -> list[str]:
     return list(chosen.tasks) or common
 
 
+def resampled_sets(folder: Path) -> set[str]:
+    """Returns the test sets of a task's folder that are samples of another one, and are not compared."""
+    scored = [
+        pd.read_parquet(file, columns=["test_set", "kind"]) for file in (folder / "scores").glob("*.results.parquet")
+    ]
+    return {name for table in scored for name in table.loc[table["kind"] == RESAMPLED, "test_set"]}
+
+
 def read_side(path: Path, config: Config, name: str, csf: str, label: str) -> Side:
     """Returns what a run's networks say of a task's images, with one score.
 
@@ -199,13 +215,12 @@ def read_side(path: Path, config: Config, name: str, csf: str, label: str) -> Si
     if not scored or not all((network / "head.npz").is_file() for network in networks):
         raise ValueError(f"The run in {path} is not finished. Give its command again: it goes on where it was.")
     sets = pd.concat(scored)[["test_set", "shift", "kind", "level"]].drop_duplicates()
-    sets = sets.sort_values("kind", key=lambda kind: kind != "iid", kind="stable")
+    sets = sets[sets["kind"] != RESAMPLED].sort_values("kind", key=lambda kind: kind != "iid", kind="stable")
     images = pd.read_parquet(folder / "images.parquet")
     known = images[images["label_index"] >= 0].drop_duplicates("label_index").sort_values("label_index")
     tested = [
         TestSet(test_set, "iid_test" if kind in ("iid", "corruption") else test_set, shift, kind, int(level))
         for test_set, shift, kind, level in sets.itertuples(index=False)
-        if kind != RESAMPLED  # which images it has does not stand in the folder
     ]
 
     def said(test_set: str) -> list[Mapping[str, outputs.Outputs]]:
@@ -259,7 +274,7 @@ def report_text(chosen: Arguments, found: Mapping[str, Compared], broken: Sequen
         "where it does so by half of its networks or more.",
     ]
     for name, compared in found.items():
-        lines += ["", f"## {name}"]
+        lines += ["", f"## {name}", *(line for note in compared.notes for line in ("", note))]
         whole = compared.differences
         whole = whole[(whole["level"] == 0) | (whole["kind"] != "corruption")]
         for test_set, rows in whole.groupby("test_set", sort=False):
@@ -336,13 +351,15 @@ def page_text(
     parts = [
         f"<h1>{html.escape(sides_text(chosen))}</h1>",
         "<p>Gained: an image that fails silently after the change alone; lost: before it alone; by half of a side's "
-        "networks or more. Prediction and confidence are those of each side's first network.</p>",
+        "networks or more. Prediction and confidence are those of each side's most confident network, of those by "
+        "which it fails silently if there are any.</p>",
     ]
     if any(pictures.values()):
         parts.append("<p><strong>This page holds images of patients.</strong></p>")
     parts += [f"<p><strong>Limit exceeded:</strong> {html.escape(sentence)}</p>" for sentence in broken]
     for name, compared in found.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
+        parts += [f"<p>{html.escape(note)}</p>" for note in compared.notes]
         shown = _on_page(compared.changed)
         if not len(shown):
             parts.append("<p>No silent failure came or went.</p>")
@@ -365,8 +382,12 @@ def _card(row: Mapping, image: str | None) -> str:
             f"B: {row['predicted_after']}, {row['confidence_after']:.3f}",
         )
     )
+    counts = (
+        f"{round(row[f'silent_{side}'] * row[f'networks_{side}'])} of {row[f'networks_{side}']}" for side in SIDES
+    )
+    silent = "silent by {} of A's networks, {} of B's".format(*counts)
     picture = "" if image is None else f'<img src="{image}" alt="image in row {row["row"]}, {label}">'
-    return f"<li>{picture}<b>{label}</b><br>{said[0]}<br>{said[1]}<br><small>row {row['row']}</small></li>"
+    return f"<li>{picture}<b>{label}</b><br>{said[0]}<br>{said[1]}<br><small>{silent}; row {row['row']}</small></li>"
 
 
 PAGE: Final = """\

@@ -135,7 +135,7 @@ def test_thresholds_of_the_source_are_applied_to_every_test_set(outputs, tables)
         rows = points[(points["test_set"] == name) & (points["csf"] == "mls")]
         for row in rows.itertuples():
             accepted = score > row.threshold
-            assert row.coverage == pytest.approx(accepted.mean())
+            assert (row.coverage, row.accepted) == (pytest.approx(accepted.mean()), accepted.sum())
             assert abs((source > row.threshold).mean() - row.point / 10) <= 0.5 / 61 + 1e-9
             if accepted.any():
                 exact = stats.binomtest(int(wrong[accepted].sum()), int(accepted.sum())).proportion_ci(method="exact")

@@ -119,6 +119,13 @@ def test_silent_failures_gained_and_lost(sides, compared):
         assert set(found["image_id"]) == set(np.flatnonzero(rows) + 5) and len(found) > 0
     confidence = changed.loc[changed["change"] == "gained", "confidence_after"]
     assert (confidence.diff().dropna() <= 0).all() and (confidence > 0.9).all()
+    # By one of two networks it failed silently, and that one is shown, whichever it is.
+    lost = changed[changed["change"] == "lost"]
+    assert (lost["silent_before"] == 0.5).any() and (lost["networks_before"] == 2).all()
+    assert (lost["confidence_before"] > 0.9).all() and (lost["predicted_before"] != lost["label"]).all()
+    none_silent = changed[changed["silent_before"] == 0].iloc[0]
+    here = np.asarray([CSFS["msr"].probability(said) for said in sides[0].outputs["iid_test"]])
+    assert none_silent["confidence_before"] == pytest.approx(here[:, none_silent["image_id"] - 5].max(), abs=1e-6)
 
 
 def test_images_are_matched_by_content_in_any_order(sides, compared):
@@ -204,7 +211,7 @@ def write_run(folder, dataset, wrong: float, seeds: tuple[int, ...]) -> None:
         for at, name in enumerate(("train", "val", "cal", "iid_test", "other")):
             truth = dataset.subset(name)[1]["label_index"].to_numpy()
             outputs.save(say(truth, wrong, 10 * seed + at), network / "outputs" / f"{name}.npz")
-    for name, kind in (("iid_test", "iid"), ("other", "acquisition")):
+    for name, kind in (("iid_test", "iid"), ("other", "acquisition"), ("half", "prevalence")):
         shift = "none" if kind == "iid" else name
         row = {"test_set": name, "shift": shift, "kind": kind, "level": 0}
         storage.write_table(task / "scores" / f"{name}.results.parquet", pd.DataFrame([row]))
@@ -232,6 +239,8 @@ def test_the_program_writes_what_changed_and_stops_a_pipeline(runs, dataset, tmp
     page = (tmp_path / "changed.html").read_text()
     assert page.count('<img src="data:image/webp') == len(changed) > 0
     assert "&lt;new&gt;" in page and "<new>" not in page
+    assert "silent by 0 of 2 of A's networks, 1 of 1 of B's" in page
+    assert all("left out" in text and "half" in text for text in (page, (tmp_path / "compare.md").read_text()))
     assert "default-src 'none'" in page and "http" not in page.replace("http-equiv", "")
     assert "silent failures gained" in capsys.readouterr().out
     # An accuracy that falls by 30 points surely falls by more than 5.

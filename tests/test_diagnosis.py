@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
-from sfjax.metrics import auroc_f, silent_failure_rate
+from sfjax.metrics import auroc_f, by_patient, silent_failure_rate
 from sfjax.outputs import Outputs
-from sfjax.report.diagnosis import COLUMNS, diagnose
+from sfjax.report.diagnosis import COLUMNS, _Images, _of_ranking, _of_source, diagnose
 from sfjax.report.separation import domain_auroc, neighbors_agree
 from sfjax.study.evaluation import learn
 
@@ -56,7 +57,7 @@ def test_separated_classes_are_told_from_overlapping_ones(overlapping):
         assert apart["low"] > mixed["high"]
         assert name == "iid_test" or "where they were" in apart["text"]
     said = [table.loc[("Class separation", "", "iid_test"), "text"] for table in (separated, overlapping)]
-    assert "lie apart" in said[0] and "are mixed" in said[1]
+    assert "lie apart" in said[0] and "may not tell the classes apart" in said[1]
 
 
 def test_images_amid_another_class_are_seen_whatever_the_shares_of_classes():
@@ -72,7 +73,7 @@ def test_images_amid_another_class_are_seen_whatever_the_shares_of_classes():
         {"iid_test": source, "x": moved}, {"iid_test": about(300, "iid"), "x": about(100, "named")}, SCORERS
     )
     row = found.set_index(["sign", "test_set"]).loc[("Class separation", "x")].squeeze()
-    assert row["value"] == pytest.approx(0.4, abs=0.03) and "amid another class" in row["text"]
+    assert row["value"] == pytest.approx(0.4, abs=0.03) and "60 percentage points more lie amid" in row["text"]
 
 
 def test_shifted_domains_are_told_from_equal_ones(overlapping):
@@ -147,6 +148,42 @@ def test_the_summary_of_several_networks_stands_before_one(overlapping):
     other = [table.loc[("AUROC_f", "msr", "moved"), "value"] for table in (found, overlapping)]
     assert other[0] == other[1]
     assert "no validation outputs" in found.loc[("Accepted failures", "mls", "same"), "text"]
+
+
+def test_what_is_of_one_network_and_what_is_a_mean_say_so():
+    outputs = {"iid_test": world(40, 0, apart=0.2)}
+    rates = [("auroc_f", 0.91, 0.86, 0.95), ("silent_failure_rate", 0.043, 0.02, 0.08)]
+    summary = pd.DataFrame(
+        [("iid_test", "all", "msr", *row, 2) for row in rates],
+        columns=["test_set", "domain", "csf", "metric", "value", "low", "high", "seeds"],
+    )
+    texts = []
+    for networks in (2, 1):
+        given = summary.assign(seeds=networks)
+        found = diagnose(outputs, {"iid_test": about(40, "iid")}, SCORERS, summary=given)
+        texts.append(found.set_index(["sign", "csf"])["text"])
+    silent, ranking = (texts[0][sign, "msr"] for sign in ("Silent failures", "AUROC_f"))
+    assert "the network shown; the mean over 2 networks is 4.3%" in silent
+    assert "chance 0.91, in the mean over 2 networks" in ranking and "patients have a failure of the network" in ranking
+    assert not texts[1].str.contains("network").any()
+
+
+@pytest.mark.parametrize("n, words", [(2000, "hardly"), (120, "perhaps")])
+def test_words_are_as_sure_as_the_interval(n, words):
+    """Of an AUROC of 0.64 the interval lies below 0.7 with many images, and reaches above it with few."""
+    failure = np.arange(n) % 2 == 1
+    even = norm.ppf((np.arange(n) // 2 + 0.5) / (n // 2))
+    score = np.where(failure, even, even + 0.5)
+    text = _of_ranking(by_patient.auroc(score, ~failure, np.arange(n)), failure, n)
+    assert ("The score hardly tells" in text) is (words == "hardly") and ("Perhaps" in text) is (words == "perhaps")
+
+
+@pytest.mark.parametrize("right, words", [(0.52, "may be chance"), (0.65, "overlap widely"), (0.8, "touch")])
+def test_classes_that_are_told_apart_in_part_are_not_called_mixed(right, words):
+    n = 1000
+    labels, owners = np.arange(n) % 2, np.arange(n)
+    images = _Images("iid_test", "iid", np.zeros((n, 1)), labels, owners)
+    assert words in _of_source(images, np.arange(n) < right * n)
 
 
 def test_few_images_and_no_failure_are_said_and_not_hidden():

@@ -76,6 +76,13 @@ def test_a_planted_slice_comes_first_with_its_numbers(found):
     assert not ((slices["attribute"] == "site") & (slices["test_set"] == "other")).any()
 
 
+def test_what_is_not_significant_may_be_chance_and_no_more_is_said(found):
+    outputs, tables, slices = found
+    unsure = failure_slices(outputs, tables, MSR, level=0.0)
+    assert unsure["text"].str.endswith("; may be chance").all() and (unsure["significant"] == 0).all()
+    assert slices["significant"].all() and not slices["text"].str.contains("chance").any()
+
+
 def test_the_family_is_all_that_was_tried(found):
     _, _, slices = found
     tried = int(slices["tried"].iloc[0])

@@ -94,8 +94,9 @@ def operating_table(
     """Returns what thresholds that are chosen on the i.i.d. test set do on every test set.
 
     Columns: `csf`, `test_set`, `kind`; `point`, from 1, and `threshold`: of the i.i.d. images, the share
-    point / num_points has a score above it, or less where images share a score; `coverage`, the share that is accepted;
-    `selective_risk`, the share of failures among those, with the interval from `low` to `high`: NaN where none is.
+    point / num_points has a score above it, or less where images share a score; `coverage`, the share that is accepted,
+    and `accepted`, how many these are; `selective_risk`, the share of failures among those, with the interval from
+    `low` to `high`: NaN where none is.
 
     Args:
         outputs: By test set: what one network says, or the networks of one seed.
@@ -136,6 +137,7 @@ def operating_table(
             "point": np.broadcast_to(np.arange(1, num_points + 1), risk.shape),
             "threshold": threshold,
             "coverage": accepted / score.shape[1],
+            "accepted": accepted.astype(np.int64),
             "selective_risk": risk,
             "low": low,
             "high": high,

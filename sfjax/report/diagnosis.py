@@ -39,12 +39,14 @@ LARGEST: Final = 5000
 
 HARDLY, EXCELLENT, OUTSTANDING = 0.7, 0.8, 0.9
 """What an AUROC below, or from there on, is called (Hosmer, Lemeshow and Sturdivant, Applied Logistic Regression, 2013,
-section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination)."""
+section 5.2.4: 0.7 to 0.8 acceptable, to 0.9 excellent, above outstanding discrimination). Where not the whole interval
+is there, it is called so perhaps."""
 APART, MIXED = 0.8, 0.4
-"""Of the way from guessing to being always right, in the mean over classes: above that classes lie apart, up to that
-they are mixed. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost perfect,
-up to 0.4 fair)."""
+"""Of the way from guessing to being always right, in the mean over classes: from that on classes lie apart, below that
+they overlap widely. These are bounds of agreement beyond chance (Landis and Koch, Biometrics 1977: above 0.8 almost
+perfect, up to 0.4 fair)."""
 
+_KINDS: Final = {True: "silent", False: "accepted"}
 NO_THRESHOLD: Final = "Not known: this score has no probability, and no validation outputs were given for a threshold."
 
 
@@ -84,7 +86,8 @@ def diagnose(
         tables: By test set, a row an image: kind; where known patient_id and image_id, which tell copies.
         scorers: The scores of these networks.
         validation: What the networks say of validation images, for accepted failures.
-        summary: Results over networks, as a run has them; its AUROC_f stands instead of this network's.
+        summary: Results over networks, as a run has them; its AUROC_f stands instead of this network's, and where they
+            are several, what is of this network says so, beside their mean.
         seed: Draws images of large sets, and folds.
 
     Raises:
@@ -111,7 +114,7 @@ def diagnose(
     above = None if validation is None else thresholds(evaluate(validation, scorers))
     ends = np.cumsum([0, *(len(tables[name]) for name in outputs)])
     parts = {name: said.take(np.arange(ends[i], ends[i + 1])) for i, name in enumerate(outputs)}
-    rows += _confident(parts, scorers, above, owners)
+    rows += _confident(parts, scorers, above, owners, summary)
     rows += _rankings(parts, scorers, owners, summary)
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
@@ -163,7 +166,7 @@ def _class_separation(source: _Images, sets: list[_Images]) -> Iterator[tuple]:
         some = _known(one)
         right = own if one is source else agree(some)
         found = by_patient.share(right, some.owners)
-        says = _of_source(some.labels, right) if one is source else _of_target(found, some.labels, there.labels, own)
+        says = _of_source(some, right) if one is source else _of_target(found, some.labels, there.labels, own)
         left_out = len(one.labels) - len(some.labels)
         without = f" {left_out} images of classes that the network does not know are left out." if left_out else ""
         said = (
@@ -179,19 +182,36 @@ def _known(one: _Images) -> _Images:
     return one._replace(components=one.components[rows], labels=one.labels[rows], owners=one.owners[rows])
 
 
-def _of_source(labels: Int[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> str:
-    classes = np.unique(labels)
+def _of_source(some: _Images, right: Bool[np.ndarray, " n"]) -> str:
+    classes = np.unique(some.labels)
     if len(classes) < 2:
         return "With one class there is nothing to separate."
     # Of each class alike, or always guessing the commonest would pass for separation.
-    balanced = float(np.mean([right[labels == one].mean() for one in classes]))
-    said = f"In the mean over classes it is {_percent(balanced)}, where guessing has {_percent(1 / len(classes))}: "
-    beyond = (balanced - 1 / len(classes)) / (1 - 1 / len(classes))
-    if beyond > APART:
-        return f"{said}classes lie apart, and failures are single images, not a border."
-    if beyond > MIXED:
-        return f"{said}classes touch, and failures are to be expected at their border, with low confidence."
-    return f"{said}classes are mixed, and these features do not tell them apart, whatever the confidence."
+    shares = [by_patient.share(right[some.labels == one], some.owners[some.labels == one]) for one in classes]
+    balanced, guessing = float(np.mean([share.value for share in shares])), 1 / len(classes)
+    half = float(np.sqrt(np.sum([(share.high - share.low) ** 2 for share in shares]))) / 2 / len(classes)
+    said = f"In the mean over classes it is {_percent(balanced)}, where guessing has {_percent(guessing)}: "
+    if not balanced - half > guessing:
+        return f"{said}that may be chance, and these features may not tell the classes apart, whatever the confidence."
+    beyond = Measured(*((end - guessing) / (1 - guessing) for end in (balanced, balanced - half, balanced + half)))
+    return said + _graded(
+        beyond,
+        (MIXED, "classes overlap widely, and failures are to be expected amid other classes, with any confidence."),
+        (APART, "classes touch, and failures are to be expected at their border, with low confidence."),
+        (np.inf, "classes lie apart, and failures are single images, not a border."),
+    )
+
+
+def _graded(found: Measured, *grades: tuple[float, str]) -> str:
+    """Returns the words of the first grade that ends above the value: "perhaps" where the interval leaves the grade.
+
+    Args:
+        found: What is graded.
+        grades: From the lowest: where each ends, and what it implies.
+    """
+    places = [next(i for i, (end, _) in enumerate(grades) if not value >= end) for value in found]
+    words = grades[places[0]][1]
+    return words if len(set(places)) == 1 else f"perhaps {words}"
 
 
 def _of_target(
@@ -209,8 +229,8 @@ def _of_target(
     error = np.hypot((found.high - found.low) / 3.92, np.sqrt((shares**2 * held * (1 - held) / sizes).sum()))
     said = f"Of i.i.d. images of the same classes it is {_percent(expected)}: "
     if found.value < expected - 2 * error:
-        more = _percent(expected - found.value)
-        return f"{said}{more} more lie amid another class, where a network can be sure and wrong."
+        more = _percent(expected - found.value).rstrip("%")
+        return f"{said}{more} percentage points more lie amid another class, where a network can be sure and wrong."
     if found.value > expected + 2 * error:
         return f"{said}classes lie further apart than there."
     return f"{said}classes are where they were."
@@ -238,11 +258,13 @@ def _of_domains(found: Measured) -> str:
     said = f"A classifier tells these images from i.i.d. ones with AUROC {found.value:.2f}. "
     if not found.low > 0.5:
         return f"{said}They may be indistinguishable: no score that reads these features can see the shift."
-    if found.value < HARDLY:
-        return f"{said}The shift is hardly visible in the features: scores that measure distance miss most of it."
-    if found.value < OUTSTANDING:
-        return f"{said}The shift is visible in the features, but many images lie among the i.i.d. ones."
-    return f"{said}The images lie apart from the i.i.d. ones: a score that measures distance can see this shift."
+    words = _graded(
+        found,
+        (HARDLY, "the shift is hardly visible in the features: scores that measure distance miss most of it."),
+        (OUTSTANDING, "the shift is visible in the features, but many images lie among the i.i.d. ones."),
+        (np.inf, "the images lie apart from the i.i.d. ones: a score that measures distance can see this shift."),
+    )
+    return f"{said}{words[0].upper()}{words[1:]}"
 
 
 def _confident(
@@ -250,8 +272,10 @@ def _confident(
     scorers: Scorers,
     above: Float[np.ndarray, " s"] | None,
     owners: Mapping[str, np.ndarray],
+    summary: pd.DataFrame | None,
 ) -> Iterator[tuple]:
     """Yields silent failures of csfs with a probability, and accepted failures of those without."""
+    means = {silent: _over_networks(summary, f"{kind}_failure_rate") for silent, kind in _KINDS.items()}
     for silent, sign in ((True, "Silent failures"), (False, "Accepted failures")):
         for i, csf in enumerate(scorers.csfs):
             if scorers.has_probability(csf) is not silent:
@@ -274,6 +298,11 @@ def _confident(
                         f"{int(event.sum())} of {len(event)} images are wrong with {what}: {_percent(found.value)} of "
                         f"all, and {of_failures} of the {int(failure.sum())} failures."
                     )
+                if (name, csf) in means[silent] and (mean := means[silent][name, csf]).networks > 1:
+                    text += (
+                        f" That is the network shown; the mean over {mean.networks} networks is "
+                        f"{_percent(mean.found.value)}."
+                    )
                 yield sign, name, csf, *found, text
 
 
@@ -284,33 +313,53 @@ def _rankings(
     summary: pd.DataFrame | None,
 ) -> Iterator[tuple]:
     """Yields how well each csf tells failures from successes: over networks from the summary, else of this network."""
-    known = {}
-    if summary is not None:
-        rows = summary[(summary["metric"] == "auroc_f") & (summary["domain"] == ALL_DOMAINS)]
-        columns = zip(rows["test_set"], rows["csf"], rows["value"], rows["low"], rows["high"], strict=True)
-        known = {(test_set, csf): Measured(*measured) for test_set, csf, *measured in columns}
+    known = _over_networks(summary, "auroc_f")
     for i, csf in enumerate(scorers.csfs):
         for name, part in parts.items():
             failure = part.predicted[i] != part.labels
-            found = known.get((name, csf))
-            if found is None:
-                found = by_patient.auroc(part.score[i].astype(np.float64), ~failure, owners[name])
+            if (name, csf) in known:
+                found, networks = known[name, csf]
+            else:
+                found, networks = by_patient.auroc(part.score[i].astype(np.float64), ~failure, owners[name]), 1
             fewest = min(len(np.unique(owners[name][side])) for side in (failure, ~failure))
-            yield "AUROC_f", name, csf, *found, _of_ranking(found, failure, fewest)
+            yield "AUROC_f", name, csf, *found, _of_ranking(found, failure, fewest, networks)
 
 
-def _of_ranking(found: Measured, failure: np.ndarray, fewest: int) -> str:
+class _OverNetworks(NamedTuple):
+    """A mean over networks, and how many these are."""
+
+    found: Measured
+    networks: int
+
+
+def _over_networks(summary: pd.DataFrame | None, metric: str) -> dict[tuple[str, str], _OverNetworks]:
+    """Returns a metric of a summary by test set and csf."""
+    if summary is None:
+        return {}
+    rows = summary[(summary["metric"] == metric) & (summary["domain"] == ALL_DOMAINS)]
+    networks = rows["seeds"] if "seeds" in rows else [1] * len(rows)
+    columns = zip(rows["test_set"], rows["csf"], rows["value"], rows["low"], rows["high"], networks, strict=True)
+    return {
+        (test_set, csf): _OverNetworks(Measured(value, low, high), int(n))
+        for test_set, csf, value, low, high, n in columns
+    }
+
+
+def _of_ranking(found: Measured, failure: np.ndarray, fewest: int, networks: int = 1) -> str:
     if np.isnan(found.value):
         missing = "failure" if not failure.any() else "success" if failure.all() else "score for some images"
         return f"Not defined: there is no {missing}."
-    said = f"A success has a higher score than a failure with chance {found.value:.2f}. "
-    few = f" It rests on {fewest} patients with a failure, or a success." if fewest < FEW_FAILURES else ""
+    over, of = (f", in the mean over {networks} networks", " of the network shown") if networks > 1 else ("", "")
+    said = f"A success has a higher score than a failure with chance {found.value:.2f}{over}. "
+    few = f" Only {fewest} patients have a failure{of}, or a success." if fewest < FEW_FAILURES else ""
     if found.high < 0.5:
         return f"{said}The score is turned round: failures look surer than successes.{few}"
     if not found.low > 0.5:
         return f"{said}That may be chance: the score does not tell failures from successes here.{few}"
-    if found.value < HARDLY:
-        return f"{said}The score hardly tells failures from successes here.{few}"
-    if found.value < EXCELLENT:
-        return f"{said}The score finds part of the failures, and a threshold lets many through.{few}"
-    return f"{said}The score tells most failures from successes here.{few}"
+    words = _graded(
+        found,
+        (HARDLY, "the score hardly tells failures from successes here."),
+        (EXCELLENT, "the score finds part of the failures, and a threshold lets many through."),
+        (np.inf, "the score tells most failures from successes here."),
+    )
+    return f"{said}{words[0].upper()}{words[1:]}{few}"

@@ -160,8 +160,9 @@ def _charts(task: TaskReport, results: pd.DataFrame) -> tuple[views.LinkedChart,
     known = (
         (views.operating_point, task.operating, "Working points",
          "A threshold that is chosen on i.i.d. images, and what it does on every test set: what is still accepted, the "
-         "risk among that, and the failures that it misses. Circle: the target is kept; triangle: above it, as chance "
-         "may explain; cross: broken, the whole interval is above.", {"width": 220}),
+         "risk among that, and the failures that it misses. Circle: the target is kept, as it is where the threshold "
+         "was chosen; triangle: above it, as chance may explain; cross: broken, the whole interval is above.",
+         {"width": 220}),
         (views.reliability, task.bins, "Reliability",
          "Accuracy against stated confidence in bins of equal mass, with 95 % intervals. Below the diagonal the score "
          "is overconfident.", {"size": 230}),

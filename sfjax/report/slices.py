@@ -330,7 +330,7 @@ def _sentence(row: tuple, what: str) -> str:
     name = f"cluster {one['value']}" if one["attribute"] == CLUSTER else f"{one['attribute']} = {one['value']}"
     mostly = f", mostly {one['words']}" if one["words"] else ""
     same = f" (the same images as{one['same'][1:]})" if one["same"] else ""
-    chance = "" if one["significant"] else "; chance explains it"
+    chance = "" if one["significant"] else "; may be chance"
     return (
         f"{where}{name}{mostly}{same}: {one['failures']} of {one['n']} are {what}, {_percent(one['rate'])}; "
         f"elsewhere {_percent(one['rest_rate'])}{chance}"

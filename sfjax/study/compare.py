@@ -5,11 +5,12 @@ about the images cancels. Nothing here knows where outputs come from.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from sfjax import metrics
 from sfjax.metrics import Estimate
@@ -31,6 +32,7 @@ DIFFERENCES: Final = (
 CHANGED: Final = (
     *("test_set", "kind", "level", "change", "image_id", "row", "label", "predicted_before", "confidence_before"),
     *("predicted_after", "confidence_after", "silent_before", "silent_after"),
+    *("networks_before", "networks_after"),
 )
 
 
@@ -67,7 +69,9 @@ class Compared(NamedTuple):
             95 % percentile interval; `verdict` is better, worse or "" where the interval holds 0. Each corruption has a
             further row of level 0, the mean over its levels.
         changed: Columns `CHANGED`: a row an image that fails silently on one side alone, `gained` after the change or
-            `lost` by it. Predictions and confidence are those of each side's first network.
+            `lost` by it; `silent_before` and `silent_after` are the shares of each side's networks by which it does.
+            Predictions and confidence are those of each side's most confident network, of those by which the image
+            fails silently if there are any.
         notes: What was left out, as sentences.
     """
 
@@ -359,14 +363,15 @@ def _changed(
 ) -> pd.DataFrame:
     """Returns the images that fail silently on one side alone, the most confident failures first."""
     probable = all(side.scorers[0].has_probability(side.csf) for side in (before, after))
-    share = [
-        np.mean([_silent(one, limit, probable) for one, limit in zip(networks, above, strict=True)], axis=0)
+    by_network = [
+        np.stack([_silent(one, limit, probable) for one, limit in zip(networks, above, strict=True)])
         for networks, above in zip(said, limits, strict=True)
     ]
+    share = [one.mean(axis=0) for one in by_network]
     silent = [one >= MAJORITY for one in share]
     rows = np.flatnonzero(silent[0] != silent[1])
     classes = np.array([*before.classes, "(unknown)"], dtype=object)
-    confidence = [(one[0].probability if probable else one[0].score)[0] for one in said]
+    predicted, confidence = zip(*map(partial(_surest, probable=probable), said, limits, by_network), strict=True)
     table = pd.DataFrame(
         {
             "test_set": test_set.name,
@@ -376,17 +381,32 @@ def _changed(
             "image_id": images["image_id"].to_numpy()[rows] if "image_id" in images else rows,
             "row": images["row"].to_numpy()[rows] if "row" in images else rows,
             "label": images["label"].to_numpy()[rows],
-            "predicted_before": classes[said[0][0].predicted[0][rows]],
+            "predicted_before": classes[predicted[0][rows]],
             "confidence_before": confidence[0][rows],
-            "predicted_after": classes[said[1][0].predicted[0][rows]],
+            "predicted_after": classes[predicted[1][rows]],
             "confidence_after": confidence[1][rows],
             "silent_before": share[0][rows],
             "silent_after": share[1][rows],
+            "networks_before": len(said[0]),
+            "networks_after": len(said[1]),
         }
     )
     wrong = np.where(table["change"] == "gained", table["confidence_after"], table["confidence_before"])
     order = np.lexsort((-wrong, table["change"].to_numpy(str)))
     return table.iloc[order].reset_index(drop=True)
+
+
+def _surest(
+    said: Sequence[Evaluated], limits: Sequence[np.ndarray], silent: Bool[np.ndarray, "s n"], *, probable: bool
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns of each image the prediction and confidence of its most confident network, silent failures first."""
+    predicted = np.stack([one.predicted[0] for one in said])
+    confidence = np.stack([(one.probability if probable else one.score)[0] for one in said])
+    # Scores without a probability are told apart by how far they lie above their own network's threshold.
+    beyond = confidence if probable else confidence - np.nan_to_num(np.concatenate(limits))[:, None]
+    network = np.lexsort((beyond, silent), axis=0)[-1]
+    at = network, np.arange(len(network))
+    return predicted[at], confidence[at]
 
 
 def _silent(said: Evaluated, above: np.ndarray, probable: bool) -> Bool[np.ndarray, " n"]:

@@ -11,6 +11,9 @@ from sfjax.views.palette import themed
 from sfjax.views.tables import _finite, _rounded, _within, require, source_first  # pyright: ignore[reportPrivateUsage]
 
 BINS: Final = ("csf", "test_set", "kind", "bin", "confidence", "accuracy", "low", "high", "n")
+MARGIN: Final = 0.04
+"""Beyond 0 and 1, so that markers and labels there lie inside a panel."""
+QUARTERS: Final = (0, 0.25, 0.5, 0.75, 1)
 HISTOGRAM: Final = ("csf", "test_set", "kind", "start", "end", "correct", "failures")
 
 
@@ -42,9 +45,10 @@ def reliability(
     ink, muted = alt.expr(themed(lambda p: p.ink)), alt.expr(themed(lambda p: p.muted))
     too_sure = "datum.accuracy < datum.confidence"
     color = alt.expr(f"{too_sure} ? {themed(lambda p: p.failure[-1])} : {themed(lambda p: p.correct[-1])}")
-    unit = alt.Scale(domain=[0, 1], nice=False, zero=False)
-    x = alt.X("confidence:Q", title="confidence", scale=unit, axis=alt.Axis(format=".0%", tickCount=5))
-    y = alt.Y("accuracy:Q", title="accuracy", scale=unit, axis=alt.Axis(format=".0%", tickCount=5))
+    # What reaches out of a panel would lift its title above the others'.
+    unit = alt.Scale(domain=[-MARGIN, 1 + MARGIN], nice=False, zero=False)
+    x = alt.X("confidence:Q", title="confidence", scale=unit, axis=alt.Axis(format=".0%", values=QUARTERS))
+    y = alt.Y("accuracy:Q", title="accuracy", scale=unit, axis=alt.Axis(format=".0%", values=QUARTERS))
     base = alt.Chart()
     diagonal = base.mark_rule(stroke=muted, strokeDash=[4, 3], aria=False, tooltip=None).encode(
         x=alt.value(0), x2=alt.value(size), y=alt.value(size), y2=alt.value(0)

@@ -1,6 +1,7 @@
 """The latent space as a scatter in three dimensions: where the failures are, and how sure the classifier was."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import altair as alt
 import numpy as np
@@ -8,6 +9,9 @@ import pandas as pd
 
 from sfjax.views import camera, inline, scatter, theme
 from sfjax.views.palette import themed
+
+FARTHEST: Final = 2.0
+"""Points this many times as far from the center as 98 % of them are inside the view."""
 
 
 def latent_3d(
@@ -95,10 +99,11 @@ def latent_3d(
 
 
 def in_radii(points: pd.DataFrame) -> pd.DataFrame:
-    """Returns the points with centered coordinates, nearly all of them in the unit ball, whatever is shown of them."""
+    """Returns the points with centered coordinates, in the unit ball, whatever is shown of them."""
     coordinates = points[["x", "y", "z"]].to_numpy(dtype=float)
     centered = coordinates - coordinates.mean(axis=0)
-    # A few points may lie outside: one stray would shrink all others.
-    radius = np.quantile(np.linalg.norm(centered, axis=1), 0.98)
+    distance = np.linalg.norm(centered, axis=1)
+    # A far stray may lie outside: it would shrink all others to a dot.
+    radius = min(distance.max(), FARTHEST * np.quantile(distance, 0.98))
     scaled = np.round(centered / (radius if radius > 0 else 1.0), 4)
     return points.assign(**dict(zip("xyz", scaled.T, strict=True)))

@@ -1,5 +1,6 @@
 """Working points: a threshold chosen on the source, and what becomes of it on every test set."""
 
+import json
 import textwrap
 from typing import Final
 
@@ -69,8 +70,8 @@ def operating_point(
     names = [*csfs, ALL] if len(csfs) * len(sets) > MOST_ROWS else [ALL, *csfs]
     shared = "" if "point" in curves.columns else "The same share of every test set is accepted."
     said = (
-        "Circle, kept: the risk is at most the target (the upright line). Triangle, above, as chance may explain. "
-        "Cross, broken: the whole interval is above."
+        "Circle, kept: the risk is at most the target (the upright line), as it is on the source, where the threshold "
+        "was chosen. Triangle, above, as chance may explain. Cross, broken: the whole interval is above."
     )
     characters = 40 + 3 * width // 6
     lines = [line for text in (said, shared, subtitle) if text for line in textwrap.wrap(text, characters)]
@@ -104,13 +105,13 @@ def check_operating(curves: pd.DataFrame) -> pd.DataFrame:
         curves: Columns `sfjax.views.tables.CURVES`, and `point`, which numbers the thresholds of a csf from 1 by rising
             coverage of the source, the same on all test sets; the last one accepts all images. Without `point`, that is
             the place in the order of coverage. The risk and the ends of its interval may be NaN where nothing is
-            accepted.
+            accepted. It may have `accepted`, how many images are.
 
     Raises:
         ValueError: A column is missing or holds what it must not, or no test set is the source.
     """
     require("curves", curves, CURVES)
-    columns = [*CURVES, *(name for name in ("point", "threshold") if name in curves.columns)]
+    columns = [*CURVES, *(name for name in ("point", "threshold", "accepted") if name in curves.columns)]
     table = curves[columns].sort_values("coverage", kind="stable", ignore_index=True)
     pair = ["csf", "test_set"]
     if "point" not in table.columns:
@@ -144,7 +145,8 @@ def check_operating(curves: pd.DataFrame) -> pd.DataFrame:
         point=0, coverage=0.0, selective_risk=np.nan, low=np.nan, high=np.nan, source_coverage=0.0,
         source_risk=np.nan, source_high=np.nan, missed=0.0, missed_share=lambda t: 0 * t["missed_share"],
     )  # fmt: skip
-    nothing = nothing.assign(threshold=np.inf) if "threshold" in columns else nothing
+    blank = {name: value for name, value in (("threshold", np.inf), ("accepted", 0)) if name in columns}
+    nothing = nothing.assign(**blank)
     table = pd.concat([nothing, table], ignore_index=True)
     number = table["test_set"].map(sets.index) * len(csfs) + table["csf"].map(csfs.index)
     table["row"] = [
@@ -217,7 +219,7 @@ def _columns(table: pd.DataFrame, top: float, width: int) -> list[alt.LayerChart
         return bar.properties(name=f"sf_{name}"), text.properties(name=f"sf_{name}_words")
 
     risk = alt.Scale(domain=[0, top], nice=False, clamp=True)
-    axis = alt.Axis(format=".0%" if top >= 0.05 else ".1%", tickCount=4, grid=False)
+    axis = alt.Axis(format=".0%" if top >= 0.05 else ".1%", tickCount=3, grid=False)
     x = alt.X("selective_risk:Q", title=None, scale=risk, axis=axis)
     known = base.transform_filter("isValid(datum.selective_risk)")
     aim = base.mark_tick(color=ink, orient="vertical", thickness=1.5, height=ROW, aria=False, tooltip=None).encode(
@@ -229,17 +231,22 @@ def _columns(table: pd.DataFrame, top: float, width: int) -> list[alt.LayerChart
     points = known.mark_point(
         filled=True, fill=state_color, fillOpacity=1, strokeOpacity=0, size=75, aria=False
     ).encode(x=x, shape=alt.ShapeValue(shape), tooltip=tooltip)
-    said = "datum.state + (isValid(datum.selective_risk) ? ' ' + format(datum.selective_risk, '.1%') : '')"
+    risky = "isValid(datum.selective_risk) ? ' ' + format(datum.selective_risk, '.1%') : ''"
+    # On its own images a threshold keeps what it was chosen to keep.
+    source = json.dumps(table.loc[table["kind"] == SOURCE, "test_set"].iloc[0])
+    chosen = f"datum.test_set == {source} && datum.state == 'kept' ? 'chosen here,' : datum.state"
+    said = f"({chosen}) + ({risky})"
     states = base.transform_calculate(words=said).mark_text(
         fill=ink, align="left", fontSize=11, baseline="middle", aria=False, tooltip=None,
         fontWeight=alt.expr("datum.state == 'broken' ? 'bold' : 'normal'"),
     )  # fmt: skip
     states = states.encode(x=alt.value(width + 8), text="words:N").properties(name="sf_states")
-    accepted = bars("coverage", "accepted", correct, "format(datum.coverage, '.0%')")
+    number = " + ' (' + format(datum.accepted, ',') + ')'" if "accepted" in table.columns else ""
+    accepted = bars("coverage", "accepted", correct, f"format(datum.coverage, '.0%'){number}")
     of_failures = "isValid(datum.missed_share) ? format(datum.missed_share, '.0%') : 'no failure'"
     missed = bars("missed_share", "missed", failure, f"({of_failures}) + '; ' + format(datum.missed, '.1%')")
     return [
-        column(named, "accepted", *accepted),
+        column(named, "accepted (images)" if number else "accepted", *accepted),
         column(
             bare,
             "risk among the accepted",
@@ -248,7 +255,7 @@ def _columns(table: pd.DataFrame, top: float, width: int) -> list[alt.LayerChart
             points.properties(name="sf_risks"),
             states,
         ),
-        column(bare, "accepted failures, of all; of images", *missed),
+        column(bare, "accepted, of failures; of images", *missed),
     ]
 
 

@@ -198,7 +198,15 @@ def legend(bottom: str = "height") -> alt.LayerChart:
         align="left", baseline="middle", dx=9, fontSize=11, aria=False, tooltip=None,
         fill=alt.expr(themed(lambda p: p.muted)), text=alt.expr("replace(datum.text, '%', sf_class)"),
     ).encode(x=alt.XValue(alt.expr("datum.px")), y=alt.YValue(alt.expr(y)))  # fmt: skip
-    return alt.LayerChart(layer=[swatches.properties(name="sf_swatches"), texts.properties(name="sf_texts")])
+    # The longest legend has room whichever is shown: a page gives a chart its size once.
+    last = f"{bottom} + 16 + 16 * {len(named[confusion_name]) - 1}"
+    room = (
+        alt.Chart(alt.InlineData(values=[{}]))
+        .mark_point(size=70, opacity=0, aria=False, tooltip=None)
+        .encode(x=alt.value(12), y=alt.YValue(alt.expr(last)))
+    )
+    layers = [swatches.properties(name="sf_swatches"), texts.properties(name="sf_texts")]
+    return alt.LayerChart(layer=[*layers, room.properties(name="sf_room")])
 
 
 def parameters(table: pd.DataFrame, *, linked: bool) -> list[alt.Parameter]:

@@ -21,6 +21,8 @@ SLICES: Final = (
 ROW: Final = 44
 """Pixels of a row: two lines of text, or a thumbnail."""
 WORDS: Final = 340
+LETTERS: Final = 58
+"""Of a line below a slice's name."""
 THUMBNAIL: Final = 36
 THUMBNAILS: Final = 4
 
@@ -38,7 +40,7 @@ def failure_slices(
     """Returns the silent-failure rate of each slice with its interval, beside that of the rest, the surest slice first.
 
     A row says what the slice is, its rate (a dot with its 95 % interval: filled where the slice is significant, hollow
-    where chance explains it), the rest's rate (a bar across), the numbers behind, and shows its most confident silent
+    where it may be chance), the rest's rate (a bar across), the numbers behind, and shows its most confident silent
     failures. A click chooses a slice.
 
     Args:
@@ -98,7 +100,9 @@ def failure_slices(
         parameters = [alt.param(name="sf_slice", expr="isValid(sf_pick.slice) ? sf_pick.slice[0] : -1")]
     mark: dict[str, Any] = {"aria": False, "tooltip": None}
 
-    def words(field: str, at: float, *, dy: float, fill: alt.ExprRef, size: float, limit: float) -> alt.Chart:
+    def words(
+        field: str, at: float, *, dy: float | alt.ExprRef, fill: alt.ExprRef, size: float, limit: float = WORDS - 16
+    ) -> alt.Chart:
         left = alt.value(at)
         return base.mark_text(
             align="left", baseline="middle", dy=dy, fill=fill, fontSize=size, limit=limit, **mark
@@ -106,8 +110,9 @@ def failure_slices(
 
     layers = [
         bands.properties(name="sf_rows"),
-        words("name", -WORDS, dy=-8, fill=ink, size=12, limit=WORDS - 16).properties(name="sf_names"),
-        words("where", -WORDS, dy=8, fill=muted, size=11, limit=WORDS - 16).properties(name="sf_where"),
+        words("name", -WORDS, dy=alt.expr("datum.more ? -13 : -8"), fill=ink, size=12).properties(name="sf_names"),
+        words("where", -WORDS, dy=alt.expr("datum.more ? 2 : 8"), fill=muted, size=11).properties(name="sf_where"),
+        words("more", -WORDS, dy=14, fill=muted, size=11).properties(name="sf_more"),
         base.mark_rule(stroke=line, strokeDash=[2, 2], **mark).encode(y=y, x=alt.value(0), x2=alt.value(width)),
         base.mark_rule(stroke=orange, strokeWidth=2.5, **mark)
         .encode(y=y, x=alt.X("low:Q", scale=rate), x2="high:Q")
@@ -153,7 +158,8 @@ def check_slices(slices: pd.DataFrame) -> pd.DataFrame:
             `test_set` (`ALL_SETS` for all) whose `attribute` is `value`; `rate` and `rest_rate` are shares of the slice
             and of the other images that fail silently, `low` and `high` the ends of the rate's interval; `p_adjusted`
             is of a family of `tried` slices; `significant` is 0 or 1; `exemplars` are ids of points with spaces
-            between; `text` is the slice as a sentence, `words` what describes a cluster.
+            between; `text` is the slice as a sentence, `words` what describes a cluster. It may have `same`: what else
+            selects the same images.
 
     Raises:
         ValueError: A column is missing or holds what it must not.
@@ -161,7 +167,7 @@ def check_slices(slices: pd.DataFrame) -> pd.DataFrame:
     if not len(slices):
         return pd.DataFrame(columns=pd.Index(SLICES))
     require("slices", slices, SLICES)
-    table = slices[list(SLICES)].reset_index(drop=True)
+    table = slices[[*SLICES, *(["same"] if "same" in slices else [])]].reset_index(drop=True)
     if table["slice"].dtype.kind not in "iu" or table["slice"].duplicated().any():
         raise ValueError("The column slice of the slices must be integers, each once. Number the rows.")
     for column in ("rate", "rest_rate", "low", "high", "p", "p_adjusted"):
@@ -172,7 +178,7 @@ def check_slices(slices: pd.DataFrame) -> pd.DataFrame:
     flags = table["significant"].to_numpy()
     if flags.dtype.kind == "b" or not np.isin(flags, (0, 1)).all():
         raise ValueError(f"The column significant of the slices must be the integers 0 or 1; got {flags.dtype}.")
-    texts = ("test_set", "attribute", "value", "csf", "exemplars", "text", "words")
+    texts = [*("test_set", "attribute", "value", "csf", "exemplars", "text", "words"), *table.columns[len(SLICES) :]]
     return table.assign(**{column: table[column].fillna("").astype(str) for column in texts})
 
 
@@ -180,6 +186,7 @@ def _in_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Returns what the rows say and where they are."""
     where = table["test_set"].map(lambda name: "in all test sets" if name == ALL_SETS else f"in {name}")
     words = table["words"].map(lambda text: f", mostly {text}" if text else "")
+    lines = [[*textwrap.wrap(text, LETTERS, max_lines=2, placeholder=" …"), ""] for text in where + words]
     return pd.DataFrame(
         {
             **{column: table[column] for column in ("slice", "csf", "row", "significant", "p_adjusted", "text")},
@@ -187,7 +194,8 @@ def _in_rows(table: pd.DataFrame) -> pd.DataFrame:
             "top": table["row"] - 0.46,
             "bottom": table["row"] + 0.46,
             "name": table["attribute"].str.replace("_", " ") + " = " + table["value"],
-            "where": where + words,
+            "where": [line[0] for line in lines],
+            "more": [line[1] for line in lines],
             "numbers": table["failures"].astype(str) + " of " + table["n"].astype(str),
             "chance": [f"p {_p(p)}" for p in table["p_adjusted"]],
         }
@@ -222,7 +230,7 @@ def _legend(
     """Returns the row above the first: what the marks mean."""
     entries = (
         (-WORDS + 8, "circle", orange, orange, "slice, significant"),
-        (-WORDS + 136, "circle", surface, orange, "slice, chance explains it"),
+        (-WORDS + 136, "circle", surface, orange, "slice, may be chance"),
         (-WORDS + 300, "stroke", blue, blue, "the rest"),
     )
     layers = []

@@ -75,7 +75,9 @@ def make_page(
 ) -> TaskPage:
     """Returns a page of these points with every section that needs no chart of its own."""
     classes = tuple(sorted(points["label"].unique()))
-    points = points.assign(cluster=np.arange(len(points)) // 6 % 3, representative=0, weight=1.0)
+    points = points.assign(cluster=np.arange(len(points)) // 6 % 3, representative=0)
+    # In one test set failures were drawn three times as often as successes.
+    points["weight"] = np.where((points["test_set"] == "rare_kind") & (points["correct_msr"] == 1), 3.0, 1.0)
     points.loc[points.groupby(["test_set", "label", "cluster"]).head(1).index, "representative"] = 1
     for csf in CSFS:
         points[f"rank_{csf}"] = points[f"confidence_{csf}"].rank(ascending=False, method="first").astype(int)

@@ -245,6 +245,11 @@ class Browser:
     def one(self, selector: str):
         return self.driver.find_element("css selector", selector)
 
+    def centered(self, selector: str):
+        """Returns an element that nothing covers, after the page was scrolled."""
+        self.driver.execute_script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
+        return self.one(selector)
+
     def all(self, selector: str):
         return self.driver.find_elements("css selector", selector)
 
@@ -370,7 +375,7 @@ def test_camera_by_pointer_and_by_keyboard(browser):
 def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
     """Dragged with shift in three dimensions, and without in two."""
     points = make_points()
-    browser.one(f"#panel-0 .segments [role=tab]:nth-child({4 - dimensions})").click()
+    browser.centered(f"#panel-0 .segments [role=tab]:nth-child({4 - dimensions})").click()
     browser.wait(f"return !!{SPACE}.view")
     assert [box.is_displayed() for box in browser.all("#panel-0 .space")] == [dimensions == 3, dimensions == 2]
     browser.point(3)
@@ -397,7 +402,7 @@ def test_a_rectangle_restricts_galleries_and_counts(browser, dimensions):
     card = browser.all("#panel-0 .gallery .card")[dimensions - 2]
     card.click()
     assert browser.signal("sf_marked") == [int(card.get_attribute("data-id"))]
-    browser.one("#panel-0 .segments [role=tab]:nth-child(1)").click()
+    browser.centered("#panel-0 .segments [role=tab]:nth-child(1)").click()
 
 
 @pytest.mark.browser
@@ -428,6 +433,17 @@ def test_one_choice_of_score_test_sets_and_class_for_all_views(browser):
 
 
 @pytest.mark.browser
+def test_the_share_of_failures_is_of_all_images_and_not_of_the_drawn_ones(browser):
+    points = make_points()
+    of = points[points["test_set"] == "rare_kind"]
+    failures = int((of["correct_msr"] == 0).sum())
+    row = next(row for row in browser.all("#panel-0 .counts tr") if row.text.startswith("rare_kind")).text
+    assert f"● {len(of) - failures} ✚ {failures}" in row  # a success stands for three of this set
+    assert row.endswith(f"{100 * failures / (3 * (len(of) - failures) + failures):.0f} %")
+    assert "Counts are of the images drawn" in browser.one("#panel-0 .counts").text
+
+
+@pytest.mark.browser
 def test_slices_mark_their_images_and_findings_say_their_sentence(browser):
     points = make_points()
     findings = browser.all("#panel-0 .finding")
@@ -435,6 +451,7 @@ def test_slices_mark_their_images_and_findings_say_their_sentence(browser):
     dot = findings[0].find_element("css selector", ".dot")
     assert float(dot.get_attribute("cx")) == pytest.approx(5 + 150 * 0.92)
     button = browser.one("#panel-0 .slice")
+    assert button.text == "domain = B"  # its numbers stand beside it
     button.click()
     expected = points[(points["test_set"] == "other_scanner") & (points["domain"] == "B")]["id"]
     assert browser.signal("sf_marked") == expected.tolist() and button.get_attribute("aria-pressed") == "true"

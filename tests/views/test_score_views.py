@@ -79,7 +79,8 @@ def test_reliability_draws_bins_where_they_are_and_says_who_is_too_sure(dark, th
     for panel, name in zip(panels, ("iid_test", "other_scanner"), strict=True):
         rows = bins[(bins["test_set"] == name) & (bins["csf"] == "mcd_mi")]
         found = np.array(re.findall(r"translate\(([-\d.e]+),([-\d.e]+)\)", panel), dtype=float)
-        expected = np.stack([rows["confidence"] * SIZE, (1 - rows["accuracy"]) * SIZE], axis=1)
+        expected = np.stack([rows["confidence"], 1 - rows["accuracy"]], axis=1)
+        expected = SIZE * (expected + 0.04) / 1.08  # with a margin for markers at 0 and 1
         np.testing.assert_allclose(found, expected, atol=0.1)
         too_sure = (rows["accuracy"] < rows["confidence"]).tolist()
         fills = re.findall(r'fill="(#[0-9a-f]{6})"', panel)
@@ -92,6 +93,17 @@ def test_reliability_draws_bins_where_they_are_and_says_who_is_too_sure(dark, th
            for name, rows in bins[bins["csf"] == "mcd_mi"].groupby("test_set")}  # fmt: skip
     expected = [f"gap {100 * gap[name]:.1f}%, n = 60" for name in ("iid_test", "other_scanner")]
     assert texts(svg, "sf_words") == expected
+
+
+def test_titles_of_panels_stand_in_a_line_though_a_bin_is_always_right():
+    bins = make_bins()
+    bins.loc[bins["test_set"] == "iid_test", ["accuracy", "high"]] = 1.0
+    svg = render(reliability(bins), sf_csf="msr")
+    at = [
+        re.findall(r'role-title"><g transform="translate\([-\d.]+,([-\d.]+)\)', svg[: svg.index(f">{name}<")])[-1]
+        for name in ("iid_test", "other_scanner")
+    ]
+    assert at[0] == at[1]
 
 
 def test_the_histogram_counts_silent_failures_beyond_the_threshold():
@@ -187,8 +199,10 @@ def test_working_points_are_those_that_numpy_finds(rule, target, coverage):
     svg = render(chart, sf_rule=rule, sf_target=target, sf_coverage=coverage, sf_csf="all")
     sets = ("iid_test", "far", "strange")
     found = [chosen_by_hand(table, csf, name, rule, target, coverage) for name in sets for csf in CSFS]
+    # Of the source's own images a kept target says nothing: the first rows are its.
+    states = ["chosen here," if i < len(CSFS) and state == "kept" else state for i, (state, _) in enumerate(found)]
     words = [state if row is None or np.isnan(row["selective_risk"]) else f"{state} {row['selective_risk']:.1%}"
-             for state, row in found]  # fmt: skip
+             for state, (_, row) in zip(states, found, strict=True)]  # fmt: skip
     assert texts(svg, "sf_states") == words
     assert texts(svg, "sf_accepted_words") == ["0%" if row is None else f"{row['coverage']:.0%}" for _, row in found]
     whole = table[table["point"] == 20].set_index(["csf", "test_set"])["selective_risk"]
@@ -202,12 +216,21 @@ def test_working_points_are_those_that_numpy_finds(rule, target, coverage):
 def test_broken_promises_are_told_by_shape_and_color():
     svg = render(operating_point(make_operating()), sf_rule="coverage", sf_coverage=0.5, sf_csf="msr", sf_dark=True)
     states = [text.split(" ")[0] for text in texts(svg, "sf_states")]
-    assert set(states) == {"kept", "broken"}
+    assert set(states) == {"chosen", "kept", "broken"}
     (marks,) = groups(svg, "sf_risks")
     drawn = re.findall(r'<path[^>]* d="([^"]*)"[^>]*fill="(#[0-9a-f]{6})"', marks)
     dark = palette.DARK
-    expected = {"kept": (True, dark.correct[-1]), "broken": (False, dark.failure[-1])}
+    expected = {**dict.fromkeys(("chosen", "kept"), (True, dark.correct[-1])), "broken": (False, dark.failure[-1])}
     assert [("A" in path, fill) for path, fill in drawn] == [expected[state] for state in states]
+
+
+def test_the_number_of_accepted_images_is_said_where_it_is_known():
+    table = make_operating()
+    counted = table.assign(accepted=(50 * table["coverage"]).round().astype(int))
+    svg = render(operating_point(counted), sf_rule="coverage", sf_coverage=0.5, sf_csf="msr")
+    assert texts(svg, "sf_accepted_words") == ["50% (25)", "50% (25)", "2% (1)"]
+    nothing = render(operating_point(counted), sf_rule="coverage", sf_coverage=0.0, sf_csf="msr")
+    assert texts(nothing, "sf_accepted_words") == ["0% (0)"] * 3
 
 
 def test_curves_without_points_accept_the_same_share_everywhere():

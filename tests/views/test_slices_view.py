@@ -48,6 +48,12 @@ def test_it_draws_the_chosen_csf_in_rank_order(spec):
     assert words.index("scanner = B") < words.index("feature cluster = 2")
     assert "35 of 120" in drawn and "p &lt; 0.001" in drawn and "p = 0.4" in drawn
     assert "in all test sets, mostly domain = A" in drawn
+    # What is longer goes on in a second line, whole.
+    long = make_slices().assign(words="scanner = Aperio (80 % of it, 40 % of all), stage = advanced (71 % of it)")
+    lines = re.findall(r">([^<>]+)</text>", svg(failure_slices(long).to_dict()))
+    first = next(i for i, text in enumerate(lines) if text.startswith("in all test sets, mostly scanner = Aperio"))
+    rest = [text for text in lines[first + 1 :] if text.endswith("stage = advanced (71 % of it)")]
+    assert rest and not any("…" in text for text in lines)
     assert drawn.count("<image") == 2 and "20 of 120" not in drawn
     other = svg(spec, sf_csf="energy")
     assert "20 of 120" in other and other.count("<image") == 1

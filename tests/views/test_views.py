@@ -98,19 +98,30 @@ def test_projection_is_that_of_a_turned_tilted_perspective_camera(points, azimut
     points = points.iloc[:12]
     svg = render(latent_3d(points, size=400), sf_azimuth=azimuth, sf_elevation=elevation, sf_zoom=zoom)
     centered = points[["x", "y", "z"]].to_numpy() - points[["x", "y", "z"]].to_numpy().mean(axis=0)
-    centered = centered / np.quantile(np.linalg.norm(centered, axis=1), 0.98)
+    centered = centered / np.linalg.norm(centered, axis=1).max()
     a, e = np.radians([azimuth, elevation])
     turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     tilt = np.array(
         [[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]]
     )  # seen from above: the top is near
     right, away, up = tilt @ turn @ centered.T  # the camera looks along `away` from 4 radii
-    scale = 0.52 * 400 * zoom / (1 + away / 4.0)
+    scale = 0.465 * 400 * zoom / (1 + away / 4.0)
     expected = np.stack([200 + right * scale, 200 - up * scale], axis=1)
     found = translations(svg, "sf_points")
     assert len(found) == 12
     far_to_near = np.argsort(-away)
     np.testing.assert_allclose(found, expected[far_to_near], atol=0.2)
+
+
+def test_every_point_is_inside_the_view_from_every_side(points):
+    """One point is farther out than the others, and each of these sides brings it near an edge."""
+    points = points.iloc[:12].copy()
+    points.loc[points.index[0], ["x", "y", "z"]] = [9.0, 0.0, 0.0]
+    for azimuth, elevation in ((0, 0), (15, 0), (165, 0), (-90, 90), (-105, 80)):
+        svg = render(latent_3d(points, size=300), sf_azimuth=azimuth, sf_elevation=elevation)
+        found = np.array(translations(svg, "sf_points"))
+        assert (found > 4).all() and (found < 296).all()
+        assert np.abs(found - 150).max() > 90
 
 
 def fills(svg: str) -> list[str]:
@@ -130,6 +141,15 @@ def test_failures_are_drawn_as_failures(points, dark, theme):
     marks = re.findall(r'<path[^>]* d="([^"]*)"[^>]*fill="(#[0-9a-f]{6})"', svg[svg.index("sf_points_marks") :])
     shapes = {(color in theme.failure, "A" in path) for path, color in marks[: len(points)]}
     assert shapes == {(True, False), (False, True)}
+
+
+def test_the_longest_legend_has_room_whichever_is_shown(points):
+    """A page gives a chart its size once."""
+    heights = [
+        float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', render(latent_3d(points), sf_color=color)).group(1))
+        for color in ("confidence", "class confusion")
+    ]
+    assert heights[0] == heights[1]
 
 
 def test_colors_of_domain_and_confusion(points):

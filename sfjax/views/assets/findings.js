@@ -31,10 +31,11 @@ function drawTiles(panel) {
       element("dt", {}, panel.task.metrics[metric].short),
       element("dd", {}, start ? format(panel, metric, start.value) : "–", end ? element("span", { class: "arrow" }, "→") : "",
         end ? format(panel, metric, end.value) : ""),
-      element("dd", {}, end ? `i.i.d. → ${where}` : "i.i.d.")));
+      element("dd", {}, end ? `i.i.d. → ${where}` : "i.i.d.", (start ?? end).seeds > 1 ? element("span", { class: "over" }, "mean over networks") : null)));
   }
 }
 
+const CLUSTER = "feature_cluster";
 const FINDINGS = 16; // so many are open; the others unfold
 
 function drawDiagnosis(panel) {
@@ -71,6 +72,12 @@ function membersOf(panel, slice) {
     && String(point[slice.attribute]) === String(slice.value));
 }
 
+// What a slice is; its numbers have columns of their own.
+function sliceName({ attribute, value, words, same }) {
+  return `${attribute === CLUSTER ? "cluster " : `${attribute} = `}${value}${words ? `, mostly ${words}` : ""}`
+    + (same ? ` (the same images as${same.replace(/^,/, "")})` : "");
+}
+
 function drawSlices(panel) {
   const rows = panel.slices.filter((row) => [null, "", panel.csf].includes(row.csf)
     && ([null, "", ALL].includes(row.test_set) || panel.isShown(row.test_set)));
@@ -84,7 +91,7 @@ function drawSlices(panel) {
     const shown = String(row.exemplars ?? "").split(" ").map((id) => panel.byId.get(Number(id))).filter(Boolean).slice(0, 4);
     const words = `${percent(row.rate, 1)} against ${percent(row.rest_rate, 1)} of the rest`;
     return element("tr", { class: row.significant ? null : "unsure" },
-      element("th", { scope: "row", class: "words" }, action(row.text, () => panel.mark(panel.isMarked(ids) ? [] : ids, shown[0] ?? panel.byId.get(ids[0])),
+      element("th", { scope: "row", class: "words" }, action(sliceName(row), () => panel.mark(panel.isMarked(ids) ? [] : ids, shown[0] ?? panel.byId.get(ids[0])),
         { class: "slice", "data-slice": row.slice, "data-marks": ids.join(" "), "aria-pressed": "false", disabled: !ids.length,
           title: ids.length ? `Mark its ${ids.length} drawn images` : "None of its images is drawn" }),),
       element("td", { class: "text" }, row.test_set === ALL ? "all test sets" : row.test_set),

@@ -75,7 +75,7 @@ function drawClusters(panel) {
 
 const GALLERIES = [
   ["Confident failures", (panel) => drawRanked(panel, "failures"),
-    "Wrong, and sure of it: the failures that the score ranks highest. They pass every threshold."],
+    "Wrong, and sure of it: the failures that the score ranks highest. Of all failures, a threshold stops these last."],
   ["Underconfident successes", (panel) => drawRanked(panel, "successes"),
     "Right, and least sure of it: what a threshold hands to a person without need."],
   ["Concept clusters", drawClusters,

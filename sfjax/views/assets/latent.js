@@ -151,19 +151,24 @@ class Latent {
   }
 }
 
-// What is shown, outcome by outcome and test set by test set.
+// What is shown, outcome by outcome and test set by test set. Of a sample that is rich in failures, the share of failures is
+// that of all images: each point counts as many as it stands for.
 function drawCounts(panel) {
   const shown = panel.active();
   const rows = panel.shownSets().map((set) => {
     const points = shown.filter((point) => point.test_set === set.test_set);
-    return [set.test_set, points.length, points.filter((point) => panel.correct(point)).length];
+    const failures = points.filter((point) => !panel.correct(point));
+    const weight = (some) => some.reduce((sum, point) => sum + point.weight, 0);
+    return [set.test_set, points.length, points.length - failures.length, weight(points), weight(failures)];
   });
-  const total = rows.reduce(([n, right], [, m, good]) => [n + m, right + good], [0, 0]);
-  const line = (name, n, right) => element("tr", {}, element("th", { scope: "row" }, name),
+  const total = rows.reduce((sums, [, ...values]) => sums.map((sum, i) => sum + values[i]), [0, 0, 0, 0]);
+  const sampled = shown.some((point) => Math.abs(point.weight - 1) > 1e-6);
+  const line = (name, n, right, all, wrong) => element("tr", {}, element("th", { scope: "row" }, name),
     element("td", { class: "correct" }, `● ${grouped(right)}`), element("td", { class: "failure" }, `✚ ${grouped(n - right)}`),
-    element("td", {}, n ? percent((n - right) / n) : "–"));
+    element("td", {}, n ? percent(wrong / all) : "–"));
   panel.counts.replaceChildren(element("table", {},
     element("caption", { class: "visually-hidden" }, "Images shown: correct, failures, share of failures"),
     element("tbody", {}, ...rows.map((row) => line(...row)), rows.length > 1 ? line(panel.region ? "in the rectangle" : "shown", ...total) : null)),
+  sampled ? element("p", { class: "note sampled" }, "Counts are of the images drawn, shares of failures of all images that these stand for.") : "",
   panel.region ? action(`Look at all again (${grouped(panel.region.size)} in the rectangle)`, () => panel.setRegion(null), { class: "clear" }) : "");
 }

@@ -40,7 +40,8 @@ Object.assign(Panel.prototype, {
     if (!this.task.slices.slice) return [];
     this.sliceTable = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Where the silent failures are" });
     return [this.section("Where the silent failures are",
-      "Groups of images with more silent failures than the rest of their test set, after correction for the number of groups tried. "
+      "Groups of images with more silent failures than the rest of their test set. Where the adjusted p, which counts all groups tried, is above 0.05, "
+      + "that may be chance: these rows are gray. "
       + "Dot and line: rate and 95 % interval; tick: the rest. Click a group to mark its images in the scatter.", this.sliceTable)];
   },
 
