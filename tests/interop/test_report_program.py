@@ -81,7 +81,8 @@ def test_the_report_of_another_program_is_one_file_with_images(made, experiment)
     assert page.count('":"UklGR') == 70  # the beginning of every WebP, each image once
     assert {path.name for path in experiment.iterdir()} == {"hydra", "test_results", "data", "report.html"}
     # The table of areas is on standard output, as the benchmark prints it.
-    assert "AURC x 1000" in printed and "barcelona" in printed and "report.html" in printed
+    assert "AURC x 1000" in printed and "of one network" in printed and "over seeds" not in printed
+    assert "images of patients" in printed and "barcelona" in printed and "report.html" in printed
 
 
 def test_a_file_name_stays_text(made):
