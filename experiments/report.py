@@ -41,6 +41,13 @@ class Arguments:
     out: Annotated[Path | None, tyro.conf.arg(help="The report. Without it PATH/report.html.")] = None
     images: Annotated[bool, tyro.conf.arg(help="Put small images into the report.")] = True
     file_names: Annotated[bool, tyro.conf.arg(help="Show the images' file names, which may name patients.")] = False
+    attributes: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            help="Columns by whose values silent failures are searched, besides label, domain, subclass and cluster; "
+            "their values are in the report. Without it all columns that seem to name nobody."
+        ),
+    ] = ()
     csfs: Annotated[
         tuple[str, ...],
         tyro.conf.arg(help="Scores that are shown; `all` for all that the outputs allow. Without it the usual ones."),
@@ -132,6 +139,7 @@ def of_run(chosen: Arguments, out: Path, show: Callable[[str], object]) -> bool:
         out,
         images=chosen.images,
         show=("file_name",) if chosen.file_names else (),
+        columns=chosen.attributes or None,
         size=chosen.size,
         csfs=chosen.csfs,
         per_pair=chosen.per_pair,
@@ -176,6 +184,7 @@ def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> bo
         num_jobs=os.cpu_count() or 1,
         images=chosen.images,
         show=("file_name",) if chosen.file_names else (),
+        columns=chosen.attributes or None,
         progress=show,
     )
     show("report")

@@ -11,10 +11,11 @@ from jaxtyping import Int, UInt8
 
 from sfjax import keys
 from sfjax.outputs import Outputs
+from sfjax.report.attributes import check_attributes, slice_attributes
 from sfjax.report.bins import operating_table, score_tables
 from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport
-from sfjax.report.slices import failure_slices, slice_attributes
+from sfjax.report.slices import failure_slices
 from sfjax.report.strips import Draw, strips_table
 from sfjax.report.tables import curves_table, points_table
 from sfjax.study.evaluation import Said, Scorers, first_network
@@ -45,6 +46,7 @@ def describe(
     network: str = "",
     draw: Draw | None = None,
     show: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     size: int = 2000,
     seed: int = 0,
     num_jobs: int = 1,
@@ -70,6 +72,8 @@ def describe(
         draw: Makes the images; None for a report without any.
         show: Further columns of the tables that are shown with an image that is picked; names are among them only if
             asked for.
+        columns: By which slices tell images apart, besides label, domain, subclass and cluster; None for all that name
+            nobody.
         size: How many images are embedded at most.
         seed: Of samples, embedding and resamples.
         num_jobs: Processor cores.
@@ -81,6 +85,7 @@ def describe(
     """
     drawn = [one for one in test_sets if one.kind != "corruption"] + middle_levels(test_sets)
     about = {one.name: tables[one.name].assign(kind=one.kind, level=one.level) for one in drawn}
+    check_attributes(about, columns or ())
     of_source = [one for one in drawn if one.kind == SOURCE]
     # Made once, and only if a table is not there.
     learned, tuned = functools.cache(scorers), functools.cache(validation)
@@ -97,12 +102,12 @@ def describe(
         return made.table
 
     def slices() -> pd.DataFrame:
-        able, without = learned(), {key: table.drop(columns=NAMES, errors="ignore") for key, table in about.items()}
+        able = learned()
         if tuned() is None:  # a threshold of the others would be set on images that are tested
             able = able._replace(csfs={csf: one for csf, one in able.csfs.items() if able.has_probability(csf)})
         if not able.csfs:
             return pd.DataFrame()
-        return failure_slices(said(), without, able, validation=tuned(), points=table, seed=seed)
+        return failure_slices(said(), about, able, validation=tuned(), points=table, seed=seed, columns=columns)
 
     def signs() -> pd.DataFrame:
         return diagnose(said(), about, learned(), validation=tuned(), summary=summary, seed=seed)
@@ -111,7 +116,7 @@ def describe(
     table = keep("points", points)
     found = keep("slices", slices)
     attributes = [one for one in dict.fromkeys(found["attribute"] if len(found) else ()) if one not in table]
-    further = keep("attributes", lambda: _attributes(about, table, attributes)) if attributes else table
+    further = keep("attributes", lambda: _attributes(about, table, attributes, columns)) if attributes else table
     table = table.assign(**{column: further[column] for column in attributes}, **_columns(table, about, show))
     in_strips = len(of_source) == 1 and any(one.kind == "corruption" for one in aligned(test_sets, tables))
     pictures = {}
@@ -195,11 +200,13 @@ def _with_features(outputs: Mapping[str, Said]) -> tuple[Mapping[str, Said], str
     }, NO_FEATURES
 
 
-def _attributes(tables: Mapping[str, pd.DataFrame], points: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def _attributes(
+    tables: Mapping[str, pd.DataFrame], points: pd.DataFrame, attributes: Sequence[str], columns: Sequence[str] | None
+) -> pd.DataFrame:
     """Returns of every point what slices tell images apart by."""
-    values, _ = slice_attributes(tables)
+    values, _ = slice_attributes(tables, columns=columns)
     places = list(zip(points["test_set"], points["row"], strict=True))
-    return pd.DataFrame({column: [values[one][column][row] for one, row in places] for column in columns})
+    return pd.DataFrame({one: [values[name][one][row] for name, row in places] for one in attributes})
 
 
 def _columns(points: pd.DataFrame, tables: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> dict[str, list[str]]:

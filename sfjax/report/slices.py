@@ -6,7 +6,7 @@ of the validation images exceed. Everything tried is in one family a csf, so tha
 significant has a chance of 5 % at most.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,10 +18,9 @@ from sfjax.data import patient_groups
 from sfjax.metrics import holm
 from sfjax.metrics.by_patient import clopper_pearson
 from sfjax.metrics.scored import SILENT_ABOVE
-from sfjax.report.attributes import CLUSTER, slice_attributes
+from sfjax.report.attributes import CLUSTER, NO_ATTRIBUTES, slice_attributes
 from sfjax.report.tables import PLACED, cluster_images
 from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network, thresholds, together
-from sfjax.study.run import MOST_GROUPS
 from sfjax.views.slices import ALL_SETS, SLICES
 
 FEWEST_PATIENTS: Final = 10
@@ -49,6 +48,7 @@ def failure_slices(
     points: pd.DataFrame | None = None,
     level: float = LEVEL,
     seed: int = 0,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Returns the slices with surely more silent failures than the rest of their images, the surest first.
 
@@ -71,6 +71,7 @@ def failure_slices(
         points: The drawn points, with `test_set`, `row` and `id`, from which exemplars are taken.
         level: The chance of any false slice among the significant ones.
         seed: Of the draws and of k-means.
+        columns: Attributes besides label, domain, subclass and cluster; None for all columns that name nobody.
 
     Returns:
         Columns `sfjax.views.slices.SLICES`; in `attrs`, `note` says what was tried.
@@ -90,7 +91,7 @@ def failure_slices(
     event = silent_failures(said, scorers, validation)
     if clusters is None:
         clusters = _clusters(outputs, tables, seed=seed)
-    attributes, left_out = slice_attributes({name: tables[name] for name in outputs}, clusters)
+    attributes, left_out = slice_attributes({name: tables[name] for name in outputs}, clusters, columns=columns)
     table = pd.concat([tables[name] for name in outputs], ignore_index=True)
     patients = patient_groups(table) if "patient_id" in table.columns else np.arange(len(table))
     kinds = np.repeat([str(tables[name]["kind"].iloc[0]) for name in outputs], [len(tables[name]) for name in outputs])
@@ -107,7 +108,7 @@ def failure_slices(
     rule = f"a slice and its rest have {FEWEST_PATIENTS} patients at least"
     found.attrs["note"] = (
         f"{numbers} slices were tried ({rule}); p is adjusted for all of them (Holm). "
-        + (f"Columns with more than {MOST_GROUPS} values were left out: {', '.join(left_out)}." if left_out else "")
+        + (f"Columns that {NO_ATTRIBUTES} were left out: {', '.join(left_out)}." if left_out else "")
     ).strip()
     return found[[*SLICES, *(column for column in found.columns if column not in SLICES)]]
 

@@ -20,6 +20,8 @@ from sfjax.interop import read
 from sfjax.report import Scored, only_csfs, score
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
+NAMED = {"mrn": "90210{}", "patient_name": "Doe {}", "filename": "doe{}.png", "letter": "ann@{}.org"}
+"""Columns that name patients, though each has two values only."""
 STUDIES = {"iid_study": "${data.dataset}", "in_class_study": "dermoscopyallbarcelona"}
 
 
@@ -39,6 +41,8 @@ def experiment(tmp_path_factory) -> Path:
             "filepath": [f"data/{name}" for name in names],
             "attribution": "<b>isic</b>",
             "target": said.labels[rows],
+            "scanner": [f"scanner {i // 2 % 2}" for i in range(len(rows))],
+            **{column: [text.format(i % 2) for i in range(len(rows))] for column, text in NAMED.items()},
         }
         pd.DataFrame(columns).to_csv(folder / "test_results" / f"attributions{place}.csv")
     return folder
@@ -82,13 +86,29 @@ def test_the_report_of_another_program_is_one_file_with_images(made, experiment)
     assert {path.name for path in experiment.iterdir()} == {"hydra", "test_results", "data", "report.html"}
     # The table of areas is on standard output, as the benchmark prints it.
     assert "AURC x 1000" in printed and "of one network" in printed and "over seeds" not in printed
-    assert "images of patients" in printed and "barcelona" in printed and "report.html" in printed
+    assert "barcelona" in printed and "report.html" in printed
 
 
 def test_a_file_name_stays_text(made):
     page = made.page
     assert HOSTILE not in page and "<img src=x" not in page and "<b>isic" not in page
     assert f"data/{HOSTILE}" in task_of(page)["points"]["file_name"]["levels"]
+
+
+def test_columns_that_name_somebody_reach_the_page_only_if_asked_for(made, experiment, capsys):
+    text = json.dumps(task_of(made.page))
+    assert "scanner 1" in text and f"were left out: {', '.join(NAMED)}." in " ".join(made.scored.report.notes)
+    assert not [value for value in NAMED.values() if value.format(0) in text + made.page]
+    assert str(experiment) not in made.page + text
+    options = ["--resamples", "50", "--csfs", "msr", "energy", "--metrics", "auroc_f", "--attributes", "mrn"]
+    out = experiment.parent / "asked.html"
+    assert report.main([str(experiment), *options, "--no-images", "--out", str(out)]) == 0
+    text = json.dumps(task_of(out.read_text(encoding="utf-8")))
+    assert "902100" in text and "scanner 1" not in text and "Doe" not in text
+    # What is in no report is not warned of.
+    assert "images of patients" in made.printed and "images of patients" not in capsys.readouterr().out
+    assert report.main([str(experiment), *options[:-1], "mrm"]) == 2
+    assert "has the column mrm" in capsys.readouterr().err
 
 
 def test_every_table_of_the_report_is_made(made):
