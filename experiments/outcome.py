@@ -58,6 +58,7 @@ def write_run_report(
     *,
     images: bool,
     show: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     size: int | None = None,
     csfs: Sequence[str] = (),
     per_pair: bool = False,
@@ -71,6 +72,7 @@ def write_run_report(
         path: Of the report.
         images: Put thumbnails into it.
         show: Columns of the images' tables that are shown with each image.
+        columns: By which slices tell images apart, if not by all that name nobody: then nothing is kept.
         size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
         csfs: Scores that are shown, of those of the run; none is all.
         per_pair: A latent space for each shift with the i.i.d. images, each a page of its own; then nothing is kept.
@@ -84,7 +86,7 @@ def write_run_report(
             raise ValueError(f"The run has the scores {', '.join(entries)}, and not {', '.join(unknown)}.")
         summary, guarantees = (table[table["csf"].isin(csfs)] for table in (summary, guarantees))
     results = []
-    options: dict[str, Any] = {"images": images, "show": show, "size": size}
+    options: dict[str, Any] = {"images": images, "show": show, "columns": columns, "size": size}
     pages = []
     for task in tasks:
         own = summary[summary["task"] == task.name]
@@ -169,6 +171,7 @@ def task_report(
     *,
     images: bool,
     show: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     size: int | None = None,
     pair: bool = False,
 ) -> report.TaskReport:
@@ -180,6 +183,7 @@ def task_report(
         summary: Its results over networks.
         images: Whether there are to be thumbnails.
         show: Columns of the images' table that are shown with each image.
+        columns: By which slices tell images apart, if not by all that name nobody: then nothing is kept.
         size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
         pair: The task is one with some of its test sets: then nothing is kept.
     """
@@ -195,14 +199,16 @@ def task_report(
         validation=lambda: task.said(config, seed, "val"),
         summary=summary,
         network=f"{task.settings.network}, seed {seed}",
+        costs=task.costs,
         draw=report.corrupted_images(dataset, lambda one: corruption(config, one)) if images else None,
         show=show,
+        columns=columns,
         size=config.embedded_images if size is None else size,
         seed=config.data_seed,
         num_jobs=os.cpu_count() or 1,
         notes=dataset.notes,
         keep=(lambda name, make: kept(task.folder / "report" / f"{name}.parquet", make))
-        if size is None and not pair
+        if size is None and columns is None and not pair
         else lambda name, make: make(),
     )
 

@@ -41,6 +41,13 @@ class Arguments:
     out: Annotated[Path | None, tyro.conf.arg(help="The report. Without it PATH/report.html.")] = None
     images: Annotated[bool, tyro.conf.arg(help="Put small images into the report.")] = True
     file_names: Annotated[bool, tyro.conf.arg(help="Show the images' file names, which may name patients.")] = False
+    attributes: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            help="Columns by whose values silent failures are searched, besides label, domain, subclass and cluster; "
+            "their values are in the report. Without it all columns that seem to name nobody."
+        ),
+    ] = ()
     csfs: Annotated[
         tuple[str, ...],
         tyro.conf.arg(help="Scores that are shown; `all` for all that the outputs allow. Without it the usual ones."),
@@ -91,19 +98,22 @@ def begin(command: Sequence[str]) -> None:
             if not console.is_terminal:  # a log has no moving line
                 console.print(escape(step), soft_wrap=True)
 
-        (of_run if kind == "run" else of_others)(chosen, out, show)
+        with_images = (of_run if kind == "run" else of_others)(chosen, out, show)
     print(f"Report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
-    if chosen.images:
+    if with_images:
         print("It may hold images of patients: keep and share it under the same rules as the images.")
 
 
-def of_run(chosen: Arguments, out: Path, show: Callable[[str], object]) -> None:
+def of_run(chosen: Arguments, out: Path, show: Callable[[str], object]) -> bool:
     """Writes the report of a run of the benchmark: without options the same file as the run itself wrote.
 
     Args:
         chosen: The command line.
         out: Of the report.
         show: Called with what comes next.
+
+    Returns:
+        Whether there are images in it.
     """
     file = chosen.path / "config.json"
     config = study.config_from_json(json.loads(file.read_text(encoding="utf-8"))["config"])
@@ -129,11 +139,13 @@ def of_run(chosen: Arguments, out: Path, show: Callable[[str], object]) -> None:
         out,
         images=chosen.images,
         show=("file_name",) if chosen.file_names else (),
+        columns=chosen.attributes or None,
         size=chosen.size,
         csfs=chosen.csfs,
         per_pair=chosen.per_pair,
         max_megabytes=chosen.max_megabytes,
     )
+    return chosen.images
 
 
 def check_finished(path: Path, task: study.Task) -> None:
@@ -146,13 +158,16 @@ def check_finished(path: Path, task: study.Task) -> None:
             )
 
 
-def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> None:
+def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> bool:
     """Writes the report of another program's outputs, and prints the table of areas.
 
     Args:
         chosen: The command line.
         out: Of the report.
         show: Called with what comes next.
+
+    Returns:
+        Whether there are images in it.
     """
     if chosen.per_pair:
         raise ValueError("per_pair is of runs of the benchmark. Leave it out, or give a folder with one shifted set.")
@@ -169,6 +184,7 @@ def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> No
         num_jobs=os.cpu_count() or 1,
         images=chosen.images,
         show=("file_name",) if chosen.file_names else (),
+        columns=chosen.attributes or None,
         progress=show,
     )
     show("report")
@@ -180,7 +196,8 @@ def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> No
         subtitle=f"{experiment.name}: outputs of another program",
         max_megabytes=chosen.max_megabytes,
     )
-    print_areas(scored.summary, list(dict.fromkeys(scored.summary["csf"])))
+    print_areas(scored.summary, list(dict.fromkeys(scored.summary["csf"])), over="of one network")
+    return scored.report.thumbnails is not None
 
 
 if __name__ == "__main__":

@@ -38,19 +38,20 @@ def exit_status(work: Callable[[], int | None], *, stopped: str = GOES_ON) -> in
         return 130
 
 
-def print_areas(summary: pd.DataFrame, csfs: Sequence[str]) -> None:
+def print_areas(summary: pd.DataFrame, csfs: Sequence[str], *, over: str = "mean over seeds") -> None:
     """Prints the areas under the risk-coverage curves, a table a task: a row a score, a column a test set.
 
     Args:
         summary: A run's, over networks.
         csfs: Scores in the order of rows.
+        over: Of which networks the numbers are, for the title.
     """
     whole = summary[(summary["level"] == 0) & (summary["domain"] == ALL_DOMAINS)]
     terminal = Console(width=None if sys.stdout.isatty() else 160)
     for task, of_task in whole.groupby("task", sort=False):
         sets = list(dict.fromkeys(of_task["test_set"]))
         cells = {(row["metric"], row["csf"], row["test_set"]): row for row in of_task.to_dict("records")}
-        title = f"{task}: AURC x 1000 (lower is better; mean over seeds; best in bold, = tied with it)"
+        title = f"{task}: AURC x 1000 (lower is better; {over}; best in bold, = tied with it)"
         table = Table(title=escape(title), title_justify="left")
         for heading in ("", *sets):
             table.add_column(escape(heading), justify="right" if heading else "left")

@@ -1,6 +1,7 @@
 """What is wrong with the files of an experiment, collected so that it is said all at once."""
 
 import csv
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,11 +49,17 @@ class Faults:
     def arrays(self, file: Path) -> Mapping[str, np.ndarray]:
         """Returns the arrays of an `.npz`, none where it cannot be read, which is a fault."""
         try:
+            if file.is_file() and not zipfile.is_zipfile(file):
+                self.add(file, "an .npz of plain arrays, which is a zip archive", "none, or one cut short")
+                return {}
             found = read_npz(file)
         except OSError as error:
             self.add(file, "a file that can be read", str(error.strerror))
         except ValueError as error:  # its words are about files that are made again
-            self.add(file, "an .npz of plain arrays", str(error.__cause__ or error), "Objects are not unpickled.")
+            said = str(error.__cause__ or error)
+            # NumPy's advice is to allow pickles, which are programs.
+            found = "arrays of Python objects, which are not unpickled" if "pickle" in said else said
+            self.add(file, "an .npz of plain arrays", found, "Store numbers by numpy.savez.")
         else:
             return found
         return {}

@@ -39,9 +39,8 @@ def locate(
         left_out.update(path[1:] for path in found if path.startswith("!"))
         paths = ["" if path.startswith("!") else path for path in found]
         located[name] = table.assign(file_name=named, image_path=pd.Series(paths, index=table.index, dtype=object))
-    where = " and ".join(map(str, folders))
     notes = [
-        f"{count} of {total} images are not shown, because they {REASONS[reason]} ({where})."
+        f"{count} of {total} images are not shown, because they {REASONS[reason]}."
         for reason, count in sorted(left_out.items())
     ]
     return located, tuple(notes)

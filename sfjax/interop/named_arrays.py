@@ -59,16 +59,15 @@ def read_arrays(path: Path, *, data: Path | None = None) -> Experiment:
     arrays = {name: _read(stored[name], faults) for name in tables}
     tables = {name: _in_order(table, manifest, file, name, faults) for name, table in tables.items()}
     faults.raise_any()
-    classes = _classes(path, arrays, tables, stored, faults)
-    faults.raise_any()
+    # All that can be compared before anything is computed, so that all faults are told at once.
+    widths = _compare(arrays, stored, faults)
+    classes = _classes(path, file, arrays, tables, stored, widths, faults)
+    head, notes = _head(path / "head.npz", widths, faults)
     said = {}
     for name, found in arrays.items():
         kinds = [kind for kind in SCORES if kind in found]
-        if len(kinds) != 1:
-            faults.add(
-                stored[name], f"one of {', '.join(SCORES)}", " and ".join(kinds) or ", ".join(found) or "nothing"
-            )
-            continue
+        if len(kinds) != 1 or any(not one.ndim for one in found.values()):
+            continue  # a fault already
         scores = found.pop(kinds[0])
         labels = found.pop("labels", None)
         if labels is None:
@@ -81,11 +80,10 @@ def read_arrays(path: Path, *, data: Path | None = None) -> Experiment:
         except ValueError as error:
             faults.say(stored[name], str(error))
     faults.raise_any()
-    located, notes = locate(tables, [path, *([data] if data is not None else [])])
-    head = _head(path / "head.npz", faults)
-    faults.raise_any()
+    images = {name: table.drop(columns="row") for name, table in tables.items()}
+    located, left_out = locate(images, [path, *([data] if data is not None else [])])
     try:
-        made = from_arrays(said, located, classes=classes, name=path.resolve().name, notes=notes)
+        made = from_arrays(said, located, classes=classes, name=path.resolve().name, notes=[*notes, *left_out])
     except ValueError as error:
         faults.say(file, str(error))
         faults.raise_any()
@@ -125,51 +123,115 @@ def _from_columns(table: pd.DataFrame, file: Path, faults: Faults) -> dict[str, 
 
 
 def _in_order(table: pd.DataFrame, manifest: pd.DataFrame, file: Path, name: str, faults: Faults) -> pd.DataFrame:
-    """Returns a set's rows in the order of its outputs: as they stand, or by their column `row`, from 0."""
-    column = "manifest_row"  # what a file calls row; `row` is the place in the file
+    """Returns a set's rows in the order of its outputs: as they stand, or by their column `row`, from 0.
+
+    The column `row` of what is returned is the place in the file.
+    """
+    column = "manifest_row"  # what a file calls row
     if column not in manifest:
-        return table.drop(columns=["row", "test_set"]).reset_index(drop=True)
+        return table.drop(columns="test_set").reset_index(drop=True)
     rows = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
     if not np.array_equal(np.sort(rows), np.arange(len(rows))):
         faults.add(file, f"row of {name} from 0 to {len(rows) - 1}, each once", "others", "Number rows or drop row.")
         return table
     ordered = table.iloc[np.argsort(rows)]
-    return ordered.drop(columns=["row", "test_set", column]).reset_index(drop=True)
+    return ordered.drop(columns=["test_set", column]).reset_index(drop=True)
+
+
+def _compare(
+    arrays: Mapping[str, Mapping[str, np.ndarray]], stored: Mapping[str, Path], faults: Faults
+) -> dict[str, tuple[int, ...]]:
+    """Returns the fields of all sets with their shapes but for the rows, and says which sets differ from the first.
+
+    Scores of classes are called `scores`. Passes over training images, which no score reads, may be left out.
+    """
+    given = {name: _shapes(found, stored[name], faults) for name, found in arrays.items()}
+    whole = [name for name in given if "scores" in given[name]] or list(given)
+    first = next((name for name in whole if name != "train"), whole[0])
+    expected = given[first]
+    for name, shapes in given.items():
+        for field in dict.fromkeys([*expected, *shapes]):
+            here, there = shapes.get(field), expected.get(field)
+            of_passes = field not in ("scores", "features")
+            if here == there or (here is None and (field == "scores" or (name == "train" and of_passes))):
+                continue
+            called = next((kind for kind in SCORES if kind in arrays[name]), field) if field == "scores" else field
+            shown = ("none" if one is None else f"({', '.join(['n', *map(str, one)])})" for one in (there, here))
+            wanted, found = (f"{called} {one}" if one != "none" else f"no {called}" for one in shown)
+            faults.add(stored[name], f"{wanted}, as {stored[first].name} has", found, "All sets are of one network.")
+    kinds = {
+        name: kind for name, found in arrays.items() for kind in SCORES if kind in found and "scores" in given[name]
+    }
+    for name, kind in kinds.items():
+        if (usual := kinds.get(first, kind)) != kind:
+            faults.add(stored[name], f"{usual}, as {stored[first].name} has", kind, "Store the same of all sets.")
+    return expected
+
+
+def _shapes(found: Mapping[str, np.ndarray], file: Path, faults: Faults) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a set's fields but for the rows; labels may stand in the manifest, and are left out."""
+    shapes = {}
+    scores = [kind for kind in SCORES if kind in found]
+    if len(scores) != 1:
+        faults.add(file, f"one of {', '.join(SCORES)}", " and ".join(scores) or ", ".join(found) or "nothing")
+    for field, array in found.items():
+        if not array.ndim:
+            faults.add(file, f"{field} with a row an image", "a single value")
+        elif field not in ("labels", *(SCORES if len(scores) != 1 else ())):
+            shapes["scores" if field in SCORES else field] = array.shape[1:]
+    return shapes
 
 
 def _classes(
     path: Path,
+    manifest: Path,
     arrays: Mapping[str, Mapping[str, np.ndarray]],
     tables: Mapping[str, pd.DataFrame],
     stored: Mapping[str, Path],
+    widths: Mapping[str, tuple[int, ...]],
     faults: Faults,
 ) -> list[str]:
     """Returns the names of classes: of `classes.csv`, or those that the manifest has beside the labels' numbers."""
+    width = widths.get("scores", ())
+    names = [str(i) for i in range(*width)] if len(width) == 1 else []
+    both = pd.concat([_labels(name, arrays[name], tables[name]) for name in arrays], ignore_index=True)
+    both = both[both["number"].between(0, len(names) - 1)]
     if (path / "classes.csv").exists():
         table = faults.table(path / "classes.csv")
         if len(table) and "class" not in table:
             faults.add(path / "classes.csv", "the column class", ", ".join(table.columns[1:]))
-            return []
-        return table["class"].tolist() if len(table) else []
-    widths = [one[kind].shape[-1] for one in arrays.values() for kind in SCORES if kind in one and one[kind].ndim == 2]
-    names = [str(i) for i in range(max(widths, default=0))]
-    for name, found in arrays.items():
-        if "label" not in tables[name]:
-            continue
-        labels = tables[name]["label"].astype(str)
-        if "labels" not in found:
-            if not set(labels) <= {*names, "-1"}:
+        if not len(table) or "class" not in table:
+            return names
+        listed = table["class"].astype(str).tolist()
+        if names and len(listed) != len(names):
+            faults.add(path / "classes.csv", f"{len(names)} classes, as many as the scores have", f"{len(listed)}")
+            return names
+        names = listed
+    else:
+        for name, found in arrays.items():
+            unnamed = "label" in tables[name] and "labels" not in found and bool(names)
+            if unnamed and not set(tables[name]["label"].astype(str)) <= {*names, "-1"}:
                 faults.add(stored[name], "the array labels, or classes.csv with the names in the order of the logits",
                            "neither")  # fmt: skip
-            continue
-        pairs = {(int(i), text) for i, text in zip(found["labels"].ravel(), labels) if 0 <= i < len(names)}
-        for i, text in sorted(pairs):
-            if names[i] not in (str(i), text) or (text != str(i) and text in names and names.index(text) != i):
-                faults.add(stored[name], f"one name for each label, {names[i]} for {i}", text,
-                           "Give both in one order, or classes.csv.")  # fmt: skip
-                break
-            names[i] = text
+        for number, rows in both.groupby("number"):
+            names[int(str(number))] = str(rows["text"].mode()[0])
+    wrong = both[both["text"] != np.array(names, dtype=object)[both["number"]]] if names else both
+    for name, rows in wrong.groupby("set", sort=False):
+        number, text, row = int(rows["number"].iloc[0]), rows["text"].iloc[0], rows["row"].iloc[0]
+        of = stored[str(name)].name
+        faults.add(manifest, f"in row {row} the label {names[number]}, of which {of} has the number {number} there",
+                   f"{text} ({len(rows)} of {len(tables[str(name)])} rows of {name} differ)",
+                   "Give both in one order, or classes.csv with the names in the order of the logits.")  # fmt: skip
     return names
+
+
+def _labels(name: str, found: Mapping[str, np.ndarray], table: pd.DataFrame) -> pd.DataFrame:
+    """Returns label numbers of a set's file beside the label and row of its manifest, where both have them."""
+    numbers = found.get("labels", np.array([]))
+    if "label" not in table or numbers.dtype.kind not in "iuf" or numbers.shape != (len(table),):
+        return pd.DataFrame({"set": [], "number": np.array([], int), "text": [], "row": []})
+    whole = np.where(np.isfinite(numbers), numbers, -1).astype(np.int64)
+    return pd.DataFrame({"set": name, "number": whole, "text": table["label"].astype(str), "row": table["row"]})
 
 
 def _numbers(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
@@ -179,11 +241,25 @@ def _numbers(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     return np.array([place.get(label, -1) for label in labels], np.int64)
 
 
-def _head(file: Path, faults: Faults) -> Head | None:
+def _head(file: Path, widths: Mapping[str, tuple[int, ...]], faults: Faults) -> tuple[Head | None, list[str]]:
+    """Returns the last layer, which must go from the features to the classes, and what is to be said of it."""
     if not file.exists():
-        return None
+        return None, []
     found = faults.arrays(file)
     if not {"weight", "bias"} <= set(found):
-        faults.add(file, "the arrays weight (d, c) and bias (c,)", ", ".join(found) or "none")
-        return None
-    return Head(jnp.asarray(found["weight"], jnp.float32), jnp.asarray(found["bias"], jnp.float32))
+        if found:
+            faults.add(file, "the arrays weight (d, c) and bias (c,)", ", ".join(found))
+        return None, []
+    if "features" not in widths:
+        return None, [f"{file.name} is left out: it goes from features to classes, and there are no features."]
+    shapes = {"weight": widths["features"] + widths.get("scores", ()), "bias": widths.get("scores", ())}
+    for name, shape in shapes.items():
+        array = found[name]
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            faults.add(file, f"{name} of finite numbers", f"{array.dtype}, or some that are not finite")
+        elif array.shape != shape:
+            turned = "Transpose it." if array.T.shape == shape else "It is logits = features @ weight + bias."
+            faults.add(file, f"{name} {shape}, features and classes of the sets", f"{array.shape}", turned)
+    if faults.lines:
+        return None, []
+    return Head(jnp.asarray(found["weight"], jnp.float32), jnp.asarray(found["bias"], jnp.float32)), []

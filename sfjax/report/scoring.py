@@ -21,6 +21,7 @@ from sfjax.data import decode_images
 from sfjax.interop import Experiment
 from sfjax.metrics import resamples_needed
 from sfjax.outputs import take
+from sfjax.report.attributes import check_attributes
 from sfjax.report.build import describe
 from sfjax.report.page import TaskReport
 from sfjax.report.strips import Draw
@@ -73,6 +74,7 @@ def score(
     num_jobs: int = 1,
     images: bool = True,
     show: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     progress: Callable[[str], object] = lambda step: None,
 ) -> Scored:
     """Returns the benchmark's tables of an experiment, and what the report shows of it.
@@ -88,10 +90,12 @@ def score(
         num_jobs: Processor cores.
         images: Read the images for the report.
         show: Columns of the experiment's tables that the report shows with each image.
+        columns: By which slices tell images apart, besides label, domain, subclass and cluster; None for all that name
+            nobody.
         progress: Called with what comes next.
 
     Raises:
-        ValueError: A score is asked for that the outputs do not allow.
+        ValueError: A score is asked for that the outputs do not allow, or a column that is not there.
 
     Example:
         >>> import numpy as np
@@ -108,6 +112,7 @@ def score(
     names = _chosen(experiment, csfs, notes)
     outputs, tested = experiment.outputs, experiment.test_sets
     train, validation = outputs.get("train"), outputs.get("val")
+    check_attributes({one.name: experiment.tables[one.name] for one in tested}, columns or ())  # before all the work
     scorers = learn(names, train, validation, experiment.heads, calibrate="platt" if validation is not None else "none")
     only = tuple(metrics) or METRICS
     if unknown := sorted(set(only) - set(METRICS)):
@@ -159,6 +164,7 @@ def score(
         network=experiment.name,
         draw=drawn_from_files(experiment) if images else None,
         show=show,
+        columns=columns,
         size=size,
         seed=seed,
         num_jobs=num_jobs,

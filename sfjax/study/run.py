@@ -18,6 +18,7 @@ from sfjax import keys, outputs
 from sfjax.csf import FITTED
 from sfjax.data import Dataset, patient_groups
 from sfjax.data.costs import load_costs
+from sfjax.data.identifying import named_for_identity
 from sfjax.metrics import resamples_needed
 from sfjax.models import pretrained
 from sfjax.outputs import Head
@@ -30,7 +31,6 @@ from sfjax.study.tasks import TestSet, check_tables, load_task, task_names, test
 from sfjax.training import METHODS
 from sfjax.training.fit import num_epochs
 
-IDENTIFYING = frozenset({"row", "image_path", "image_id", "sha256", "patient_id", "patient"})
 MOST_GROUPS = 50
 KEPT_COLUMNS = frozenset(
     ("row", "image_id", "label", "label_index", "split", "domain", "subclass", "shift_kind", "loss_weight")
@@ -128,7 +128,7 @@ def check_groups(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None
             f"The images of {name} have no column {', '.join(missing)} to group by; "
             f"there are {', '.join(table.columns)}."
         )
-    naming = sorted(IDENTIFYING.intersection(columns))
+    naming = sorted(column for column in columns if named_for_identity(column))
     if naming:
         raise ValueError(f"Results by {', '.join(naming)} would name images or patients. Group by another column.")
     for column in columns:

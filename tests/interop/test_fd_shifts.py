@@ -259,9 +259,9 @@ def test_images_elsewhere_are_left_out_and_counted(with_tables):
     table.to_csv(file)
     found = read(with_tables / "run", data=with_tables / "data")
     assert found.tables["iid_test"]["image_path"].tolist() == [""] * 4
-    assert [note.split(" (")[0] for note in found.notes] == [
-        "1 of 9 images are not shown, because they are not there",
-        "3 of 9 images are not shown, because they lie outside the folders that were given",
+    assert list(found.notes) == [
+        "1 of 9 images are not shown, because they are not there.",
+        "3 of 9 images are not shown, because they lie outside the folders that were given.",
     ]
 
 

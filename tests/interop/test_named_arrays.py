@@ -46,7 +46,7 @@ def test_a_manifest_with_arrays(folder):
     with np.load(folder / "blurred.npz") as stored:
         np.testing.assert_allclose(logits_of(found, "blurred"), stored["logits"], rtol=1e-6)
     assert found.tables["iid_test"]["scanner"].tolist() == ["A"] * 6
-    assert any("1 of 16 images are not shown, because they are not there" in note for note in found.notes)
+    assert found.notes == ("1 of 16 images are not shown, because they are not there.",)  # and no folder's name
 
 
 def test_rows_may_say_which_output_is_theirs(folder):
@@ -68,6 +68,8 @@ def test_columns_of_parquet_are_arrays(folder):
     columns |= {f"features_{i}": arrays["features"][:, i] for i in range(3)} | {"labels": arrays["labels"]}
     expected = logits_of(read(folder), "val")
     (folder / "val.npz").unlink()
+    for name in ("iid_test", "blurred"):
+        change(folder, name, mc_logits=np.full((6, 3, 2), 2.0))
     pd.DataFrame(columns).to_parquet(folder / "val.parquet")
     said = read(folder).outputs["val"]["cross_entropy"]
     np.testing.assert_allclose(said.logits, expected, rtol=1e-6)
@@ -109,6 +111,88 @@ def test_all_faults_of_a_folder_at_once(folder):
     np.savez(folder / "later.npz", logits=np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"(?s)val\.npz: expected the outputs of the 4 images.*test_set later"):
         read(folder)
+
+
+def change(folder: Path, name: str, **arrays: np.ndarray | None) -> None:
+    """Writes a set's file with other arrays; None is none."""
+    with np.load(folder / f"{name}.npz") as stored:
+        changed = dict(stored) | arrays
+    np.savez(folder / f"{name}.npz", **{key: one for key, one in changed.items() if one is not None})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"features": None}, "blurred.npz: expected features (n, 3), as iid_test.npz has, found no features"),
+        (
+            {"features": np.zeros((6, 4))},
+            "blurred.npz: expected features (n, 3), as iid_test.npz has, found features (n, 4)",
+        ),
+        ({"logits": np.zeros((6, 3))}, "blurred.npz: expected logits (n, 2), as iid_test.npz has, found logits (n, 3)"),
+        ({"confidence": np.zeros(6)}, "blurred.npz: expected no confidence, as iid_test.npz has, found confidence (n)"),
+        (
+            {"logits": None, "probabilities": np.full((6, 2), 0.5)},
+            "blurred.npz: expected logits, as iid_test.npz has, found probabilities",
+        ),
+        ({"labels": np.int64(1)}, "blurred.npz: expected labels with a row an image, found a single value"),
+    ],
+)
+def test_sets_must_have_the_same_fields(folder, arrays, words):
+    change(folder, "blurred", **arrays)
+    change(folder, "val", logits=np.full((4, 2), np.nan))
+    with pytest.raises(ValueError) as raised:
+        read(folder)
+    assert "2 faults" in str(raised.value) and words in str(raised.value)
+    assert "val.npz: logits must be finite" in str(raised.value)
+
+
+def test_a_label_that_differs_is_told_by_its_row(folder):
+    """What most rows say is right; the header is row 1. With a list of classes too."""
+    labels = np.arange(6) % 2
+    labels[3] = 0
+    change(folder, "blurred", labels=labels)
+    words = (
+        r"manifest\.csv: expected in row 11 the label benign, of which blurred\.npz has the number 0 there, found "
+        r"malignant \(1 of 6 rows of blurred differ\)"
+    )
+    with pytest.raises(ValueError, match=words):
+        read(folder)
+    pd.DataFrame({"class": ["benign", "malignant"]}).to_csv(folder / "classes.csv", index=False)
+    with pytest.raises(ValueError, match=words):
+        read(folder)
+    change(folder, "blurred", labels=np.arange(6) % 2)
+    pd.DataFrame({"class": ["benign", "malignant", "other"]}).to_csv(folder / "classes.csv", index=False)
+    with pytest.raises(ValueError, match=r"classes\.csv: expected 2 classes, as many as the scores have, found 3"):
+        read(folder)
+
+
+def test_the_last_layer_goes_from_the_features_to_the_classes(folder):
+    weight, bias = np.arange(6.0).reshape(3, 2), np.array([0.5, 1.0])
+    np.savez(folder / "head.npz", weight=weight, bias=bias)
+    np.testing.assert_allclose(read(folder).heads["cross_entropy"].weight, weight)
+    np.savez(folder / "head.npz", weight=weight.T, bias=np.zeros(3))
+    with pytest.raises(ValueError) as raised:
+        read(folder)
+    for words in (
+        "2 faults",
+        "head.npz: expected weight (3, 2), features and classes of the sets, found (2, 3). Transpose it.",
+        "head.npz: expected bias (2,), features and classes of the sets, found (3,)",
+    ):
+        assert words in str(raised.value)
+    for name in SETS:
+        change(folder, name, features=None)
+    found = read(folder)
+    assert not found.heads and "head.npz is left out" in found.notes[0]
+
+
+def test_what_is_no_archive_is_told_in_own_words(folder):
+    (folder / "val.npz").write_text("logits,labels")
+    np.savez(folder / "blurred.npz", logits=np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError) as raised:
+        read(folder)
+    assert "val.npz: expected an .npz of plain arrays, which is a zip archive, found none" in str(raised.value)
+    assert "blurred.npz: expected an .npz of plain arrays, found arrays of Python objects" in str(raised.value)
+    assert "allow_pickle" not in str(raised.value)
 
 
 def test_nothing_is_unpickled(folder):

@@ -20,7 +20,17 @@ from sfjax.interop import read
 from sfjax.report import Scored, only_csfs, score
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
+NAMED = {"mrn": "90210{}", "patient_name": "Doe {}", "filename": "doe{}.png", "letter": "ann@{}.org"}
+"""Columns that name patients, though each has two values only."""
 STUDIES = {"iid_study": "${data.dataset}", "in_class_study": "dermoscopyallbarcelona"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_core():
+    """Of so few images threads make nothing faster: they wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +49,8 @@ def experiment(tmp_path_factory) -> Path:
             "filepath": [f"data/{name}" for name in names],
             "attribution": "<b>isic</b>",
             "target": said.labels[rows],
+            "scanner": [f"scanner {i // 2 % 2}" for i in range(len(rows))],
+            **{column: [text.format(i % 2) for i in range(len(rows))] for column, text in NAMED.items()},
         }
         pd.DataFrame(columns).to_csv(folder / "test_results" / f"attributions{place}.csv")
     return folder
@@ -81,13 +93,30 @@ def test_the_report_of_another_program_is_one_file_with_images(made, experiment)
     assert page.count('":"UklGR') == 70  # the beginning of every WebP, each image once
     assert {path.name for path in experiment.iterdir()} == {"hydra", "test_results", "data", "report.html"}
     # The table of areas is on standard output, as the benchmark prints it.
-    assert "AURC x 1000" in printed and "barcelona" in printed and "report.html" in printed
+    assert "AURC x 1000" in printed and "of one network" in printed and "over seeds" not in printed
+    assert "barcelona" in printed and "report.html" in printed
 
 
 def test_a_file_name_stays_text(made):
     page = made.page
     assert HOSTILE not in page and "<img src=x" not in page and "<b>isic" not in page
     assert f"data/{HOSTILE}" in task_of(page)["points"]["file_name"]["levels"]
+
+
+def test_columns_that_name_somebody_reach_the_page_only_if_asked_for(made, experiment, capsys):
+    text = json.dumps(task_of(made.page))
+    assert "scanner 1" in text and f"were left out: {', '.join(NAMED)}." in " ".join(made.scored.report.notes)
+    assert not [value for value in NAMED.values() if value.format(0) in text + made.page]
+    assert str(experiment) not in made.page + text
+    options = ["--resamples", "50", "--csfs", "msr", "energy", "--metrics", "auroc_f", "--attributes", "mrn"]
+    out = experiment.parent / "asked.html"
+    assert report.main([str(experiment), *options, "--no-images", "--out", str(out)]) == 0
+    text = json.dumps(task_of(out.read_text(encoding="utf-8")))
+    assert "902100" in text and "scanner 1" not in text and "Doe" not in text
+    # What is in no report is not warned of.
+    assert "images of patients" in made.printed and "images of patients" not in capsys.readouterr().out
+    assert report.main([str(experiment), *options[:-1], "mrm"]) == 2
+    assert "has the column mrm" in capsys.readouterr().err
 
 
 def test_every_table_of_the_report_is_made(made):
@@ -133,3 +162,18 @@ def test_errors_of_the_program_are_sentences(experiment, options, words, capsys)
 def test_what_is_no_experiment_is_refused(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert "is nothing that can be read" in capsys.readouterr().err
+
+
+def test_nine_images_a_set_are_enough_for_a_report(tmp_path):
+    """Nothing that takes more patients keeps the rest from being seen."""
+    rng, labels, rows = np.random.default_rng(0), np.arange(9) % 2, []
+    for name in ("iid_test", "other"):
+        scores, features = 3 * rng.normal(size=(9, 2)), rng.normal(size=(9, 3))
+        np.savez(tmp_path / f"{name}.npz", logits=scores, labels=labels, features=features)
+        rows += [{"test_set": name, "label": "ab"[label], "scanner": "A"} for label in labels]
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    options = ["--resamples", "20", "--csfs", "msr", "--metrics", "auroc_f"]
+    assert report.main([str(tmp_path), *options]) == 0
+    task = task_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert task["points"]["row"] == [*range(9)] * 2 and not task["slices"]
+    assert any("No slice was tried" in note for note in task["notes"])
