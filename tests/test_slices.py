@@ -181,12 +181,20 @@ def test_a_hundred_columns_of_ten_thousand_images_take_seconds():
     assert time.process_time() - start < 5 and slices["tried"].iloc[0] == 502
 
 
+def test_few_patients_make_an_empty_table_that_says_so():
+    rng = np.random.default_rng(0)
+    n = 2 * FEWEST_PATIENTS - 1
+    site = np.where(np.arange(n) < n // 2, "north", "south")
+    slices = failure_slices(
+        {"iid_test": outputs_of(rng.random(n) < 0.5, rng)}, {"iid_test": table_of(n, "iid", rng, site=site)}, MSR
+    )
+    assert list(slices.columns) == list(SLICES) and not len(check_slices(slices))
+    assert "No slice was tried" in slices.attrs["note"]
+
+
 def test_refusals():
     outputs, tables = planted()
     with pytest.raises(ValueError, match="400 outputs and 399 rows"):
         failure_slices(outputs, tables | {"iid_test": tables["iid_test"].iloc[1:]}, MSR)
-    with pytest.raises(ValueError, match="nothing to try"):
-        bare = Outputs(logits=outputs["iid_test"].logits, labels=outputs["iid_test"].labels)
-        failure_slices({"iid_test": bare}, {"iid_test": tables["iid_test"][["kind"]]}, MSR)
     with pytest.raises(ValueError, match="clusters of 0"):
         failure_slices(outputs, tables, MSR, clusters={})

@@ -73,7 +73,8 @@ def failure_slices(
         seed: Of the draws and of k-means.
 
     Returns:
-        Columns `sfjax.views.slices.SLICES`; in `attrs`, `note` says what was tried.
+        Columns `sfjax.views.slices.SLICES`; in `attrs`, `note` says what was tried. No row where no slice and its rest
+        have as many patients as it takes.
 
     Raises:
         ValueError: Outputs and tables do not go together, or a score has neither probability nor threshold.
@@ -96,7 +97,12 @@ def failure_slices(
     kinds = np.repeat([str(tables[name]["kind"].iloc[0]) for name in outputs], [len(tables[name]) for name in outputs])
     about = pd.concat(list(attributes.values()), ignore_index=True)
     own = ~np.isin(kinds, SAME_IMAGES_AGAIN)
+    rule = f"a slice and its rest have {FEWEST_PATIENTS} patients at least"
     tried = _try(event, about, own, patients, seed=seed)
+    if tried is None:
+        found = pd.DataFrame(columns=pd.Index(SLICES))
+        found.attrs["note"] = f"No slice was tried for silent failures: {rule}, and none has as many."
+        return found
     parts = []
     for i, csf in enumerate(scorers.csfs):
         parts.append(_of_csf(tried, i, csf, silent=scorers.has_probability(csf), level=level))
@@ -104,7 +110,6 @@ def failure_slices(
     exemplars = _exemplars(found, about, own, event, said, scorers, points)
     found = found.assign(slice=np.arange(len(found)), exemplars=exemplars)
     numbers = len(tried.candidates)
-    rule = f"a slice and its rest have {FEWEST_PATIENTS} patients at least"
     found.attrs["note"] = (
         f"{numbers} slices were tried ({rule}); p is adjusted for all of them (Holm). "
         + (f"Columns with more than {MOST_GROUPS} values were left out: {', '.join(left_out)}." if left_out else "")
@@ -165,8 +170,8 @@ def _try(
     patients: Int[np.ndarray, " n"],
     *,
     seed: int,
-) -> _Tried:
-    """Returns the test of every candidate of every test set and of all images."""
+) -> _Tried | None:
+    """Returns the test of every candidate of every test set and of all images; None where there is no candidate."""
     names = about["test_set"].to_numpy(str)
     sets = list(dict.fromkeys(names.tolist()))
     scopes = [(name, np.flatnonzero(names == name)) for name in sets]
@@ -181,10 +186,7 @@ def _try(
         parts.append(candidates)
         counts.append(_counts(event[:, rows], member, patients[rows], rng))
     if not parts:
-        raise ValueError(
-            f"There is nothing to try: no value of an attribute is had by {FEWEST_PATIENTS} patients and not by as "
-            "many others. Give more images, or tables with columns that tell images apart."
-        )
+        return None
     return _Tried(pd.concat(parts, ignore_index=True), *(np.concatenate(one, axis=1) for one in zip(*counts)))
 
 
