@@ -136,6 +136,26 @@ def test_dependent_images_are_not_counted_as_independent():
     assert row["high"] - row["low"] > 2 * (alone.iloc[0]["high"] - alone.iloc[0]["low"])
 
 
+def test_images_of_a_patient_give_twice_the_median_over_draws():
+    rng = np.random.default_rng(3)
+    n = 600
+    patient = np.arange(n) // 4
+    site = np.where(patient % 3 == 0, "north", "south")
+    silent = rng.random(n) < np.where(site == "north", 0.25, 0.05)
+    table = table_of(n, "iid", rng, site=site, patient_id=patient.astype(str))
+    slices = failure_slices({"iid_test": outputs_of(silent, rng)}, {"iid_test": table}, MSR)
+    p = []
+    for _ in range(400):
+        rows = 4 * np.arange(n // 4) + rng.integers(0, 4, n // 4)
+        failed, north = silent[rows], site[rows] == "north"
+        cells = [[np.sum(failed & inside), np.sum(~failed & inside)] for inside in (north, ~north)]
+        p.append(fisher_exact(cells, alternative="greater").pvalue)
+    found = slices.set_index("value").loc["north", "p"]
+    # The median of fifty draws has an error of its own; twice the mean is far above.
+    low, high = 2 * np.quantile(p, [0.35, 0.65])
+    assert low < found < high < 2 * np.mean(p)
+
+
 def test_scores_without_a_probability_count_accepted_failures():
     rng = np.random.default_rng(1)
     scorers = learn(("mls",), None, None)
