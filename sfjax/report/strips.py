@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from sfjax import views
 from sfjax.data import Dataset
 from sfjax.inference import Transform, as_float
+from sfjax.report.tables import confidences
 from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network
 from sfjax.study.tasks import TestSet, displayable
 
@@ -46,8 +47,8 @@ def strips_table(
     """Returns a few images at every level of every corruption, first those that turn into confident failures.
 
     Images that the first csf has right when clean and wrong under a corruption come first, the most confident failure
-    leading, in turn over the classes; others are drawn by chance, in turn too. The confidence of a csf without a
-    probability is the image's rank among all images given, as a share.
+    leading, in turn over the classes; others are drawn by chance, in turn too. Confidences are those of
+    `sfjax.report.tables.confidences`.
 
     Args:
         outputs: By test set; of each its outputs are read once, so that the mapping may load them then. All are of the
@@ -76,8 +77,8 @@ def strips_table(
         found = outputs[one.name]
         _check_aligned(first_network(found).labels, said, clean[0].name, one.name)
         said[one.name] = evaluate(found, scorers)
-    confidence = _confidences(said, scorers)
     start = said[clean[0].name]
+    confidence = {name: confidences(one, scorers, start.score) for name, one in said.items()}
     danger = _danger(start, [(said[one.name], confidence[one.name]) for one in corrupted])
     rows = _chosen(start, danger.max(axis=0), samples, seed)
     # The class that the network does not know is named after those that it does.
@@ -140,17 +141,6 @@ def _check_aligned(labels: Shaped[object, " n"], said: Mapping[str, Evaluated], 
             f"{name} must be of the images of {clean} in the same order; {clean} has {len(expected)} images and {name} "
             f"{len(found)}{differing}. Store the outputs of both on the same split."
         )
-
-
-def _confidences(said: Mapping[str, Evaluated], scorers: Scorers) -> dict[str, Float[np.ndarray, "s n"]]:
-    """Returns by set the probability of being right, or else the share of all images with no higher score."""
-    lengths = np.cumsum([one.score.shape[1] for one in said.values()])[:-1]
-    scores = np.concatenate([one.score for one in said.values()], axis=1)
-    values = np.concatenate([one.probability for one in said.values()], axis=1).astype(np.float64)
-    for i, csf in enumerate(scorers.csfs):
-        if not scorers.has_probability(csf):
-            values[i] = pd.Series(scores[i]).rank(pct=True).to_numpy()
-    return dict(zip(said, np.split(np.clip(values, 0, 1), lengths, axis=1), strict=True))
 
 
 def _danger(

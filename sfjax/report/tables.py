@@ -20,7 +20,7 @@ from sfjax.metrics import resample_weights
 from sfjax.metrics.ordering import order_by_score
 from sfjax.metrics.risk_coverage import curve_of
 from sfjax.outputs import Outputs
-from sfjax.study.evaluation import Said, Scorers, evaluate, first_network, together
+from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network, together
 from sfjax.views.tables import POINTS, SOURCE
 
 GALLERY: Final = 12
@@ -67,8 +67,7 @@ def points_table(
     """Returns a sample of the images of all test sets with what every csf says of them, embedded together.
 
     Failures fill up to about half of the sample, the most confident ones first; the rest is stratified
-    by test set and label. The confidence of a csf without a probability is the share of uncorrupted images with no
-    higher score. Corrupted images, sampled likewise, take no part in the fit and are placed into it.
+    by test set and label. Confidences are those of `confidences`. Corrupted images, sampled likewise, take no part in the fit and are placed into it.
 
     Args:
         outputs: By test set, with features: what one network says, or the networks of one seed.
@@ -95,18 +94,20 @@ def points_table(
     first = {name: first_network(said) for name, said in outputs.items()}
     table = _about(first, tables, shown)
     features = features_of(outputs, network)
-    said = together(list(outputs.values()))
-    names, labels = np.asarray([str(name) for name in classes]), np.asarray(first_network(said).labels)
+    names, labels = (
+        np.asarray([str(name) for name in classes]),
+        np.concatenate([np.asarray(one.labels) for one in first.values()]),
+    )
     sets, fitted = table["test_set"].to_numpy(), table["placed"].to_numpy() == 0
     failure = np.zeros(len(table), dtype=bool)
     of_csfs: dict[str, np.ndarray] = {}
     most_confident = np.zeros(len(table), dtype=bool)
-    for csf, verdict in verdicts_of(said, scorers).items():
+    for csf, verdict in verdicts_of(outputs, tables, scorers).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
         of_csfs[f"predicted_{csf}"] = names[verdict.predicted]
         of_csfs[f"correct_{csf}"] = (~wrong).astype(np.int64)
-        of_csfs[f"confidence_{csf}"] = verdict.confidence(fitted)
+        of_csfs[f"confidence_{csf}"] = verdict.confidence
         of_csfs[f"rank_{csf}"] = pd.Series(-verdict.score).rank(method="min").to_numpy(np.int64)
         failure |= wrong
         for name in outputs:
@@ -212,7 +213,7 @@ def curves_table(
     """
     check_outputs(outputs, tables)
     grid = np.arange(1, num_points + 1) / num_points
-    verdicts = verdicts_of(together(list(outputs.values())), scorers)
+    verdicts = verdicts_of(outputs, tables, scorers)
     start = 0
     parts = []
     for name, output in ((name, first_network(said)) for name, said in outputs.items()):
@@ -312,30 +313,52 @@ class Verdict(NamedTuple):
     Attributes:
         score: Higher is surer.
         predicted: The class that the score speaks of.
-        probability: Of being right; None where the csf has none.
+        confidence: As `confidences` defines it.
     """
 
     score: Float[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
-    probability: Float[np.ndarray, " n"] | None
-
-    def confidence(self, among: Bool[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
-        """Returns the probability of being right, or else the share of all or some images with no higher score."""
-        if self.probability is not None:
-            return np.clip(self.probability.astype(np.float64), 0, 1)
-        held_against = np.sort(self.score if among is None else self.score[among])
-        share = np.searchsorted(held_against, self.score, side="right") / len(held_against)
-        return np.where(np.isnan(self.score), np.nan, share)
+    confidence: Float[np.ndarray, " n"]
 
 
-def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, Verdict]:
-    """Returns what every csf says of the images, by its name."""
-    said = evaluate(outputs, scorers)
-    rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
-    return {
-        name: Verdict(score, predicted, probability if scorers.has_probability(name) else None)
-        for name, score, predicted, probability in rows
-    }
+def verdicts_of(
+    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], scorers: Scorers
+) -> dict[str, Verdict]:
+    """Returns by csf what it says of the images of all test sets, one set after the other.
+
+    Args:
+        outputs: By test set: what one network says, or the networks of one seed.
+        tables: By test set, a row an image: kind. Confidences are held against the i.i.d. images; where there are none,
+            against all uncorrupted ones, or else all.
+        scorers: The scores of these networks.
+    """
+    said = evaluate(together(list(outputs.values())), scorers)
+    kinds = np.concatenate([tables[name]["kind"].to_numpy(str) for name in outputs])
+    known = (kinds == SOURCE, kinds != PLACED, np.ones(len(kinds), bool))
+    reference = next(some for some in known if some.any())
+    confidence = confidences(said, scorers, said.score[:, reference])
+    return {csf: Verdict(*row) for csf, *row in zip(scorers.csfs, said.score, said.predicted, confidence, strict=True)}
+
+
+def confidences(said: Evaluated, scorers: Scorers, reference: Float[np.ndarray, "s m"]) -> Float[np.ndarray, "s n"]:
+    """Returns how sure every csf is of every image, from 0 to 1: what all views show.
+
+    It is the probability of being right where the csf has one, and else the share of the i.i.d. images with no higher
+    score: the same image has the same confidence in every view, whatever else is shown beside it.
+
+    Args:
+        said: Of n images.
+        scorers: Of these networks.
+        reference: The scores of the i.i.d. images.
+    """
+    rows = []
+    for csf, score, probability, against in zip(scorers.csfs, said.score, said.probability, reference, strict=True):
+        if scorers.has_probability(csf):
+            rows.append(np.clip(probability.astype(np.float64), 0, 1))
+        else:
+            share = np.searchsorted(np.sort(against), score, side="right") / len(against)
+            rows.append(np.where(np.isnan(score), np.nan, share))
+    return np.stack(rows)
 
 
 @jax.jit
