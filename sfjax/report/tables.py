@@ -5,7 +5,7 @@ Source and shifted images of a network are embedded together; corrupted images a
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,8 +66,9 @@ def points_table(
 ) -> Points:
     """Returns a sample of the images of all test sets with what every csf says of them, embedded together.
 
-    Failures fill up to about half of the sample, the most confident ones first; the rest is stratified
-    by test set and label. Confidences are those of `confidences`. Corrupted images, sampled likewise, take no part in the fit and are placed into it.
+    Failures fill up to about half of the sample, the most confident ones first; the rest is stratified by test set and
+    label. Confidences are those of `confidences`. Corrupted images, sampled likewise, take no part in the fit and are
+    placed into it.
 
     Args:
         outputs: By test set, with features: what one network says, or the networks of one seed.
@@ -144,35 +145,6 @@ def points_table(
     table = pd.concat([table, pd.DataFrame(np.concatenate(coordinates, axis=1), columns=list("xyzuv"))], axis=1)
     table["embedding"] = "-".join(one.id for one in embeddings)
     return Points(table, _note(embeddings, network, failure, fitted, chosen))
-
-
-def pair_points(
-    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], *arguments: Any, **options: Any
-) -> dict[str, Points]:
-    """Returns `points_table` of the i.i.d. images with each shifted test set alone, by its name.
-
-    Each is an embedding of its own, which shows that pair at its best; corrupted images are placed into it where they
-    are of the shifted set.
-
-    Args:
-        outputs: By test set.
-        tables: By test set.
-        arguments: As of `points_table`.
-        options: As of `points_table`.
-    """
-    check_outputs(outputs, tables)
-    kinds = {name: str(tables[name]["kind"].iloc[0]) for name in outputs}
-    source = [name for name, kind in kinds.items() if kind == SOURCE]
-    return {
-        name: points_table(
-            {key: outputs[key] for key in (*source, name)},
-            {key: tables[key] for key in (*source, name)},
-            *arguments,
-            **options,
-        )
-        for name in outputs
-        if name not in source
-    }
 
 
 def cluster_images(
