@@ -7,7 +7,7 @@ from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport, write_report
 from sfjax.report.scoring import Scored, score
 from sfjax.report.slices import failure_slices
-from sfjax.report.strips import Strips, corrupted_images, strips_table
+from sfjax.report.strips import Strips, corrupted_images, strip_pictures, strips_table
 from sfjax.report.tables import Points, cluster_images, curves_table, points_table
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "score",
     "score_tables",
     "slice_attributes",
+    "strip_pictures",
     "strips_table",
     "write_report",
 ]

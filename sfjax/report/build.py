@@ -15,7 +15,7 @@ from sfjax.report.bins import operating_table, score_tables
 from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport
 from sfjax.report.slices import failure_slices, slice_attributes
-from sfjax.report.strips import Draw, strips_table
+from sfjax.report.strips import Draw, strip_pictures, strips_table
 from sfjax.report.tables import curves_table, points_table
 from sfjax.study.evaluation import Said, Scorers, first_network
 from sfjax.study.tasks import TestSet
@@ -86,7 +86,6 @@ def describe(
     learned, tuned = functools.cache(scorers), functools.cache(validation)
     said = functools.cache(lambda: {one.name: outputs[one.name] for one in drawn})
     counts = functools.cache(lambda: score_tables(said(), about, classes, learned()))
-    strips = functools.cache(lambda: strips_table(outputs, aligned(test_sets, tables), classes, learned(), draw))
 
     def points() -> pd.DataFrame:
         features, lacking = _with_features(said())
@@ -113,10 +112,12 @@ def describe(
     attributes = [one for one in dict.fromkeys(found["attribute"] if len(found) else ()) if one not in table]
     further = keep("attributes", lambda: _attributes(about, table, attributes)) if attributes else table
     table = table.assign(**{column: further[column] for column in attributes}, **_columns(table, about, show))
-    in_strips = len(of_source) == 1 and any(one.kind == "corruption" for one in aligned(test_sets, tables))
-    pictures = {}
-    if in_strips and draw is not None:
-        stored = keep("strip_images", lambda: pd.DataFrame(strips().images.items(), columns=pd.Index(["image", "uri"])))
+    in_strips, strips, pictures = aligned(test_sets, tables), pd.DataFrame(), {}
+    if len(of_source) == 1 and any(one.kind == "corruption" for one in in_strips):
+        strips = keep("strips", lambda: strips_table(outputs, in_strips, classes, learned(), None).table)
+    if len(strips) and draw is not None:
+        drawing = functools.partial(strip_pictures, strips, in_strips, draw)
+        stored = keep("strip_images", lambda: pd.DataFrame(drawing().items(), columns=pd.Index(["image", "uri"])))
         pictures = dict(zip(stored["image"].tolist(), stored["uri"].tolist(), strict=True))
     return TaskReport(
         name=name,
@@ -130,7 +131,7 @@ def describe(
         # What holds test sets against the i.i.d. one needs one.
         diagnosis=keep("diagnosis", signs) if len(of_source) == 1 else pd.DataFrame(),
         slices=found,
-        strips=keep("strips", lambda: strips().table) if in_strips else pd.DataFrame(),
+        strips=strips,
         strip_images=pictures,
         bins=keep("bins", lambda: counts().bins),
         histogram=keep("histogram", lambda: counts().histogram),

@@ -106,8 +106,29 @@ def strips_table(
     table = pd.concat(parts, ignore_index=True)
     place = {row: i for i, row in enumerate(rows.tolist())}
     table = table.sort_values("sample", key=lambda rows: rows.map(place), kind="stable").reset_index(drop=True)
-    pictures = {} if draw is None else _pictures(draw, used, rows, number, pixels)
-    return Strips(table, pictures)
+    return Strips(table, {} if draw is None else strip_pictures(table, test_sets, draw, pixels=pixels))
+
+
+def strip_pictures(
+    table: pd.DataFrame, test_sets: Sequence[TestSet], draw: Draw, *, pixels: int = PIXELS
+) -> dict[int, str]:
+    """Returns the pictures of a table of strips as WebP data URIs, by its column `image`.
+
+    Args:
+        table: As `strips_table` makes it.
+        test_sets: Those that it was made of.
+        draw: Makes the pictures.
+        pixels: Of the longer side of a picture.
+    """
+    places = {(one.shift, one.level): one for one in test_sets if one.kind == "corruption"}
+    clean = next(one for one in test_sets if one.kind == "iid")
+    images: dict[int, str] = {}
+    shown = table.drop_duplicates("image")
+    for (shift, level), rows in shown.groupby(["corruption", "level"], sort=False):
+        of = clean if level == 0 else places[str(shift), int(level)]
+        uris = views.thumbnails(draw(of, rows["sample"].to_numpy()), pixels=pixels)
+        images |= zip(rows["image"].tolist(), uris, strict=True)
+    return images
 
 
 def corrupted_images(dataset: Dataset, transform: Callable[[TestSet], Transform]) -> Draw:
@@ -161,17 +182,3 @@ def _chosen(clean: Evaluated, danger: Float[np.ndarray, " n"], samples: int, see
     # First the images that flip: the worst of every class, then their second worst; then the others alike.
     flips = danger[order] > 0
     return order[np.lexsort((-danger[order], turn, ~flips))][:samples]
-
-
-def _pictures(
-    draw: Draw,
-    used: Sequence[TestSet],
-    rows: Int[np.ndarray, " m"],
-    number: Mapping[tuple[str, int], int],
-    pixels: int,
-) -> dict[int, str]:
-    images = {}
-    for one in used:
-        uris = views.thumbnails(draw(one, rows), pixels=pixels)
-        images |= {number[one.name, row]: uri for row, uri in zip(rows.tolist(), uris, strict=True)}
-    return images
