@@ -72,6 +72,19 @@ def twice():
         return described(keep=keep), described(keep=keep, draw=draw), made
 
 
+def test_a_slice_has_its_images_whatever_its_attribute_is_called(twice):
+    points, slices = twice[0].points, twice[0].slices
+    assert {"cluster", "x"} & set(slices["attribute"])
+    source = points["kind"] != "corruption"
+    for row in slices.itertuples():
+        own = f"attribute_{row.attribute}"
+        values = points[own if own in points else row.attribute].astype(str)
+        inside = (values == row.value) & (source if row.test_set == "all" else points["test_set"] == row.test_set)
+        assert inside.sum() == row.n, row.text
+    # The coordinates are still those of the embedding.
+    assert points["x"].nunique() > 50
+
+
 def test_strips_are_made_once_and_pictures_of_them_later(twice):
     without, images, made = twice
     assert made == [1] and not without.strip_images

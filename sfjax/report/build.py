@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Int, UInt8
 
 from sfjax import keys
 from sfjax.outputs import Outputs
+from sfjax.report.attributes import CLUSTER
 from sfjax.report.bins import operating_table, score_tables
 from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport
@@ -19,12 +21,15 @@ from sfjax.report.strips import Draw, strip_pictures, strips_table
 from sfjax.report.tables import curves_table, points_table
 from sfjax.study.evaluation import Said, Scorers, first_network
 from sfjax.study.tasks import TestSet
+from sfjax.views.slices import ATTRIBUTE
 from sfjax.views.tables import SOURCE, csf_names
 
 Keep = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
 """Returns the table of a name, made by the function, or kept from before."""
 NAMES = "file_name"
 """The column of images' names, which is shown only if it is asked for."""
+PLACES: Final = ("test_set", CLUSTER)
+"""What slices are told by that is no column of a manifest."""
 NO_FEATURES = (
     "No features were kept: images lie by their class scores, so that a confident failure lies among the images of the "
     "class that it was taken for."
@@ -109,9 +114,9 @@ def describe(
     bands = keys.stream(jax.random.key(seed), "bands")
     table = keep("points", points)
     found = keep("slices", slices)
-    attributes = [one for one in dict.fromkeys(found["attribute"] if len(found) else ()) if one not in table]
-    further = keep("attributes", lambda: _attributes(about, table, attributes)) if attributes else table
-    table = table.assign(**{column: further[column] for column in attributes}, **_columns(table, about, show))
+    attributes = [one for one in dict.fromkeys(found["attribute"] if len(found) else ()) if one not in PLACES]
+    further = keep("attributes", lambda: _attributes(about, table, attributes)) if attributes else pd.DataFrame()
+    table = table.assign(**further, **_columns(table, about, show))
     in_strips, strips, pictures = aligned(test_sets, tables), pd.DataFrame(), {}
     if len(of_source) == 1 and any(one.kind == "corruption" for one in in_strips):
         strips = keep("strips", lambda: strips_table(outputs, in_strips, classes, learned(), None).table)
@@ -197,10 +202,11 @@ def _with_features(outputs: Mapping[str, Said]) -> tuple[Mapping[str, Said], str
 
 
 def _attributes(tables: Mapping[str, pd.DataFrame], points: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Returns of every point what slices tell images apart by."""
+    """Returns of every point what slices tell images apart by, under names that hide no column of the points."""
     values, _ = slice_attributes(tables)
     places = list(zip(points["test_set"], points["row"], strict=True))
-    return pd.DataFrame({column: [values[one][column][row] for one, row in places] for column in columns})
+    found = {column: [values[one][column][row] for one, row in places] for column in columns}
+    return pd.DataFrame(found).add_prefix(ATTRIBUTE)
 
 
 def _columns(points: pd.DataFrame, tables: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> dict[str, list[str]]:

@@ -56,7 +56,9 @@ class TaskPage(NamedTuple):
         promises: What became of promises about risk, as `sfjax.views.tables.check_promises` wants it; may be empty.
         diagnosis: Findings by numbers, as `check_diagnosis` wants them; may be empty.
         slices: Groups of images with more silent failures than the rest, as `sfjax.views.slices.check_slices` wants
-            them; may be empty. A point is in one if its column `attribute` has the text `value` in the same test set.
+            them; may be empty. A point is in one if its column `attribute_<attribute>`, or where there is none
+            `<attribute>`, has the text `value` in the same test set; one of all test sets is of the images that are
+            neither corrupted nor resampled.
         strips: What csfs say of images through the levels of corruptions, as `sfjax.views.corruption.check_strips`
             wants it; may be empty.
         strip_images: WebP data URIs by the column image of `strips`.

@@ -444,6 +444,28 @@ def test_slices_mark_their_images_and_findings_say_their_sentence(browser):
     assert row["test_set"] == "other_scanner" and row["correct_msr"] == 0
 
 
+@pytest.fixture(scope="module")
+def manifest_columns() -> TaskPage:
+    """A column of the manifest is called like one of the page, and a set is made of images of another."""
+    task = make_task(images=False)
+    points = task.points.assign(attribute_cluster=np.where(task.points["id"] % 2 == 0, "1", "2"))
+    points.loc[points["test_set"] == "rare_kind", "kind"] = "prevalence"
+    slices = task.slices.iloc[:1].assign(test_set="all", attribute="cluster", value="1")
+    return task._replace(points=points, slices=slices)
+
+
+@pytest.mark.browser
+def test_slices_of_all_sets_by_a_column_called_like_the_pages_own(browser, manifest_columns):
+    content = page([manifest_columns], title="t", subtitle="")
+    (browser.folder / "columns.html").write_text(content, encoding="utf-8")
+    browser.show("columns.html")
+    points = manifest_columns.points
+    browser.one("#panel-0 .slice").click()
+    expected = points[(points["attribute_cluster"] == "1") & (points["kind"] != "prevalence")]["id"]
+    assert browser.signal("sf_marked") == expected.tolist()
+    browser.show("report.html")
+
+
 @pytest.mark.browser
 def test_galleries_have_an_equal_table_and_successes(browser):
     from selenium.webdriver.support.ui import Select

@@ -2,7 +2,8 @@
 
 const SCORE_COLUMNS = ["predicted", "correct", "confidence", "rank"];
 const PLAIN = new Set(["id", "test_set", "kind", "label", "x", "y", "z", "u", "v", "placed", "embedding", "feature_cluster", "cluster",
-  "representative", "weight", "row", "level", "cost", "domain", "subclass", "file_name"]);
+  "representative", "weight", "row", "level", "cost", "domain", "subclass", "file_name",
+  "attribute_label", "attribute_domain", "attribute_subclass", "attribute_level"]);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 class Panel {
@@ -88,7 +89,7 @@ class Panel {
   }
 
   details(point, all = false) {
-    const more = all ? [...this.about, "file_name"].map((name) => [name, point[name]]) : [];
+    const more = all ? [...this.about, "file_name"].map((name) => [name.replace(/^attribute_/, ""), point[name]]) : [];
     return facts([["True", point.label], ["Called", this.called(point)], ["Confidence", this.confidenceText(point)],
       ["Test set", point.test_set], ["Domain", point.domain ?? ""], ["Subclass", point.subclass ?? ""],
       ["Cost", point.cost ?? ""], ...more]);
