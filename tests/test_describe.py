@@ -8,7 +8,7 @@ import pytest
 from sfjax.outputs import Outputs
 from sfjax.report import build, describe
 from sfjax.study import TestSet
-from sfjax.study.evaluation import learn
+from sfjax.study.evaluation import FailureCosts, Scorers, learn
 
 CLASSES = ("benign", "malignant")
 SETS = [
@@ -41,10 +41,12 @@ def table_of(name: str) -> pd.DataFrame:
     said = outputs_of(name)
     labels = np.asarray(said.labels)
     return pd.DataFrame(
-        {"label": np.asarray(CLASSES)[labels], "cluster": group_of(len(labels)), "x": np.arange(len(labels)) % 3}
-    )
+        {"label": np.asarray(CLASSES)[labels], "cluster": group_of(len(labels)), "x": np.arange(len(labels)) % 3,
+         "loss_weight": 1.0 + (np.arange(len(labels)) % 5 == 0)}
+    )  # fmt: skip
 
 
+COSTS = FailureCosts(np.array([[0.0, 1.0], [5.0, 0.0]]), CLASSES, 10.0)
 TABLES = {one.name: table_of(one.name) for one in SETS}
 
 
@@ -52,9 +54,13 @@ def draw(test_set: TestSet, rows: np.ndarray) -> np.ndarray:
     return np.full((len(rows), 8, 8, 3), 40 * test_set.level, np.uint8)
 
 
+def scorers() -> Scorers:
+    return learn(("msr", "pe"), None, None)
+
+
 def described(**options):
     outputs = {one.name: outputs_of(one.name) for one in SETS}
-    return describe("skin", CLASSES, SETS, outputs, TABLES, lambda: learn(("msr", "pe"), None, None), **options)
+    return describe("skin", CLASSES, SETS, outputs, TABLES, scorers, costs=COSTS, **options)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,16 @@ def test_a_slice_has_its_images_whatever_its_attribute_is_called(twice):
         assert inside.sum() == row.n, row.text
     # The coordinates are still those of the embedding.
     assert points["x"].nunique() > 50
+
+
+def test_points_have_what_their_predictions_cost(twice):
+    points = twice[0].points
+    for row in points.itertuples():
+        weight = TABLES[row.test_set]["loss_weight"].iloc[row.row]
+        missed = 0.0 if row.predicted_pe == row.label else 5.0 if row.label == "malignant" else 1.0
+        assert row.cost_pe == missed * weight
+    assert set(points["cost_msr"]) == {0, 1, 2, 5, 10}
+    assert "cost_pe" not in build.only_csfs(twice[0], ["msr"]).points
 
 
 def test_strips_are_made_once_and_pictures_of_them_later(twice):

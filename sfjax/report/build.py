@@ -19,7 +19,7 @@ from sfjax.report.page import TaskReport
 from sfjax.report.slices import failure_slices, slice_attributes
 from sfjax.report.strips import Draw, strip_pictures, strips_table
 from sfjax.report.tables import curves_table, points_table
-from sfjax.study.evaluation import Said, Scorers, first_network
+from sfjax.study.evaluation import FailureCosts, Said, Scorers, first_network
 from sfjax.study.tasks import TestSet
 from sfjax.views.slices import ATTRIBUTE
 from sfjax.views.tables import SOURCE, csf_names
@@ -48,6 +48,7 @@ def describe(
     summary: pd.DataFrame | None = None,
     promised: pd.DataFrame | None = None,
     network: str = "",
+    costs: FailureCosts | None = None,
     draw: Draw | None = None,
     show: Sequence[str] = (),
     size: int = 2000,
@@ -72,6 +73,7 @@ def describe(
         summary: The task's results over networks.
         promised: What became of promises about risk.
         network: Which one the features are of, for the note.
+        costs: What failures cost, if known: then galleries can be ranked by it.
         draw: Makes the images; None for a report without any.
         show: Further columns of the tables that are shown with an image that is picked; names are among them only if
             asked for.
@@ -94,7 +96,14 @@ def describe(
 
     def points() -> pd.DataFrame:
         features, lacking = _with_features(said())
-        options = {"size": size, "placed": size // 4, "seed": seed, "network": network, "num_jobs": num_jobs}
+        options = {
+            "costs": costs,
+            "size": size,
+            "placed": size // 4,
+            "seed": seed,
+            "network": network,
+            "num_jobs": num_jobs,
+        }
         made = points_table(features, about, classes, learned(), **options)
         made.table.attrs["note"] = f"{made.note} {lacking}".strip()  # Parquet keeps these with the table
         made.table.attrs["probabilities"] = [csf for csf in learned().csfs if learned().has_probability(csf)]
@@ -176,7 +185,7 @@ def only_csfs(report: TaskReport, csfs: Sequence[str]) -> TaskReport:
         csfs: Those that stay.
     """
     others = [csf for csf in csf_names(report.points) if csf not in csfs]
-    dropped = [f"{column}_{csf}" for column in ("predicted", "correct", "confidence", "rank") for csf in others]
+    dropped = [f"{column}_{csf}" for column in ("predicted", "correct", "confidence", "rank", "cost") for csf in others]
     by_csf = ("curves", "diagnosis", "slices", "strips", "bins", "histogram", "confusion", "operating", "promises")
     tables = {name: getattr(report, name) for name in by_csf}
     return report._replace(
