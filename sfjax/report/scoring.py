@@ -7,6 +7,7 @@ scored = report.score(experiment)
 report.write_report("report.html", [scored.report], scored.summary, title=experiment.name)
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -21,7 +22,7 @@ from sfjax.data import decode_images
 from sfjax.interop import Experiment
 from sfjax.metrics import resamples_needed
 from sfjax.outputs import take
-from sfjax.report.build import describe
+from sfjax.report.build import describe, in_percent
 from sfjax.report.page import TaskReport
 from sfjax.report.strips import Draw
 from sfjax.study import overviews, promises
@@ -73,6 +74,7 @@ def score(
     num_jobs: int = 1,
     images: bool = True,
     show: Sequence[str] = (),
+    cache: str | os.PathLike[str] | None = None,
     progress: Callable[[str], object] = lambda step: None,
 ) -> Scored:
     """Returns the benchmark's tables of an experiment, and what the report shows of it.
@@ -88,6 +90,7 @@ def score(
         num_jobs: Processor cores.
         images: Read the images for the report.
         show: Columns of the experiment's tables that the report shows with each image.
+        cache: Folder that keeps embeddings, by what they are made of; None keeps nothing.
         progress: Called with what comes next.
 
     Raises:
@@ -162,6 +165,8 @@ def score(
         seed=seed,
         num_jobs=num_jobs,
         notes=notes,
+        cache=cache,
+        progress=in_percent(progress),
     )
     return Scored(report, **whole)
 
