@@ -199,6 +199,7 @@ def task_report(
         validation=lambda: task.said(config, seed, "val"),
         summary=summary,
         network=f"{task.settings.network}, seed {seed}",
+        costs=task.costs,
         draw=report.corrupted_images(dataset, lambda one: corruption(config, one)) if images else None,
         show=show,
         columns=columns,

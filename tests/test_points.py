@@ -7,7 +7,7 @@ import pytest
 
 from sfjax import latent
 from sfjax.outputs import Outputs
-from sfjax.report import Points, cluster_images, pair_points, points_table
+from sfjax.report import Points, cluster_images, points_table
 from sfjax.study.evaluation import learn
 from sfjax.views.tables import check_points
 
@@ -91,11 +91,10 @@ def test_corrupted_images_are_placed_and_not_fitted(outputs, tables, points):
     )
 
 
-def test_a_score_without_a_probability_is_ranked_among_uncorrupted_images(outputs, points):
+def test_a_score_without_a_probability_is_ranked_among_iid_images(outputs, points):
     logits = {name: np.asarray(output.logits).max(axis=1) for name, output in outputs.items()}
-    held_against = np.concatenate([logits["iid_test"], logits["other_scanner"]])
     for row in points.table.itertuples():
-        expected = (held_against <= logits[row.test_set][row.row]).mean()
+        expected = (logits["iid_test"] <= logits[row.test_set][row.row]).mean()
         assert row.confidence_mls == pytest.approx(expected)
 
 
@@ -117,17 +116,6 @@ def test_columns_are_shown_on_request_and_as_text(outputs, tables, points):
     for column in ("no_such", "weight", "rank_of"):
         with pytest.raises(ValueError, match=f"{column} cannot be shown"):
             points_table(outputs, tables, CLASSES, SCORERS, shown=(column,))
-
-
-def test_pairs_are_embedded_alone(outputs, tables):
-    own = {name: outputs[name] for name in ("iid_test", "other_scanner", "blur-5")}
-    pairs = pair_points(own, {name: tables[name] for name in own}, CLASSES, SCORERS)
-    assert list(pairs) == ["other_scanner", "blur-5"]
-    assert set(pairs["other_scanner"].table["test_set"]) == {"iid_test", "other_scanner"}
-    assert pairs["blur-5"].table["placed"].sum() == 80
-    both = pd.concat([pair.table for pair in pairs.values()], ignore_index=True)
-    with pytest.raises(ValueError, match="2 embeddings"):
-        check_points(both.assign(id=np.arange(len(both))))
 
 
 def test_networks_are_not_mixed_and_levels_must_fit(outputs, tables):

@@ -78,11 +78,16 @@ def test_points_say_what_the_csfs_say(outputs, tables):
         assert rows["predicted_mls"].tolist() == predicted.tolist()
         assert rows["correct_msr"].tolist() == (predicted == rows["label"]).astype(int).tolist()
         assert (rows["weight"] == 1).all()
-    # A score without a probability: the share of images with no higher score, over both test sets.
+    # A score without a probability: the share of images with no higher score among those of the i.i.d. set.
     largest = np.concatenate([np.asarray(output.logits).max(axis=1) for output in outputs.values()])
-    expected = [(largest <= value).mean() for value in largest]
+    expected = [(largest[: SIZES["iid_test"]] <= value).mean() for value in largest]
     np.testing.assert_allclose(table["confidence_mls"], expected, atol=1e-6)
     assert table.loc[table["rank_mls"] == 1, "confidence_mls"].tolist() == [1.0]
+    # Where no image is i.i.d., those with no higher score among all.
+    shifted = {"other_scanner": outputs["other_scanner"]}
+    alone = points_table(shifted, {"other_scanner": tables["other_scanner"]}, CLASSES, SCORERS).table
+    own = largest[SIZES["iid_test"] :]
+    np.testing.assert_allclose(alone["confidence_mls"], [(own <= value).mean() for value in own], atol=1e-6)
 
 
 def test_points_keep_the_most_confident_failures_and_stand_for_all(outputs, tables):

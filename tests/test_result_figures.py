@@ -1,5 +1,6 @@
 """The figures of a run for a paper, from what a run leaves."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -34,8 +35,8 @@ def run(tmp_path_factory) -> Path:
          "high": 0.4 * share}
         for csf in CSFS for name, kind in sets for share in (0.5, 1.0)
     ]  # fmt: skip
-    (folder / "skin").mkdir()
-    pd.DataFrame(curves).to_parquet(folder / "skin" / "curves.parquet")
+    (folder / "skin" / "report").mkdir(parents=True)
+    pd.DataFrame(curves).to_parquet(folder / "skin" / "report" / "curves.parquet")
     return folder
 
 
@@ -59,4 +60,9 @@ def test_what_cannot_be_drawn_is_named(run, tmp_path):
     with pytest.raises(ValueError, match="not both"):
         list(figures(run, metric="aurc", csfs=("msr",), best=2))
     with pytest.raises(ValueError, match="no finished run"):
+        list(figures(tmp_path, metric="aurc", csfs=(), best=None))
+    (tmp_path / "skin" / "report").mkdir(parents=True)
+    for table in run.glob("*.parquet"):
+        shutil.copy(table, tmp_path)
+    with pytest.raises(ValueError, match=r"skin/report/curves.parquet is missing"):
         list(figures(tmp_path, metric="aurc", csfs=(), best=None))

@@ -136,6 +136,26 @@ def test_dependent_images_are_not_counted_as_independent():
     assert row["high"] - row["low"] > 2 * (alone.iloc[0]["high"] - alone.iloc[0]["low"])
 
 
+def test_images_of_a_patient_give_twice_the_median_over_draws():
+    rng = np.random.default_rng(3)
+    n = 600
+    patient = np.arange(n) // 4
+    site = np.where(patient % 3 == 0, "north", "south")
+    silent = rng.random(n) < np.where(site == "north", 0.25, 0.05)
+    table = table_of(n, "iid", rng, site=site, patient_id=patient.astype(str))
+    slices = failure_slices({"iid_test": outputs_of(silent, rng)}, {"iid_test": table}, MSR)
+    p = []
+    for _ in range(400):
+        rows = 4 * np.arange(n // 4) + rng.integers(0, 4, n // 4)
+        failed, north = silent[rows], site[rows] == "north"
+        cells = [[np.sum(failed & inside), np.sum(~failed & inside)] for inside in (north, ~north)]
+        p.append(fisher_exact(cells, alternative="greater").pvalue)
+    found = slices.set_index("value").loc["north", "p"]
+    # The median of fifty draws has an error of its own; twice the mean is far above.
+    low, high = 2 * np.quantile(p, [0.35, 0.65])
+    assert low < found < high < 2 * np.mean(p)
+
+
 def test_scores_without_a_probability_count_accepted_failures():
     rng = np.random.default_rng(1)
     scorers = learn(("mls",), None, None)
@@ -181,12 +201,20 @@ def test_a_hundred_columns_of_ten_thousand_images_take_seconds():
     assert time.process_time() - start < 5 and slices["tried"].iloc[0] == 502
 
 
+def test_few_patients_make_an_empty_table_that_says_so():
+    rng = np.random.default_rng(0)
+    n = 2 * FEWEST_PATIENTS - 1
+    site = np.where(np.arange(n) < n // 2, "north", "south")
+    slices = failure_slices(
+        {"iid_test": outputs_of(rng.random(n) < 0.5, rng)}, {"iid_test": table_of(n, "iid", rng, site=site)}, MSR
+    )
+    assert list(slices.columns) == list(SLICES) and not len(check_slices(slices))
+    assert "No slice was tried" in slices.attrs["note"]
+
+
 def test_refusals():
     outputs, tables = planted()
     with pytest.raises(ValueError, match="400 outputs and 399 rows"):
         failure_slices(outputs, tables | {"iid_test": tables["iid_test"].iloc[1:]}, MSR)
-    with pytest.raises(ValueError, match="nothing to try"):
-        bare = Outputs(logits=outputs["iid_test"].logits, labels=outputs["iid_test"].labels)
-        failure_slices({"iid_test": bare}, {"iid_test": tables["iid_test"][["kind"]]}, MSR)
     with pytest.raises(ValueError, match="clusters of 0"):
         failure_slices(outputs, tables, MSR, clusters={})

@@ -66,10 +66,10 @@ def test_strips_say_what_the_csfs_say_and_have_a_picture_each(outputs):
     softmax = np.asarray(jax.nn.softmax(outputs["blur-5"].logits[8]))
     assert (row["label"], row["predicted"], row["correct"], row["flip"]) == ("benign", "malignant", 0, 1)
     assert row["confidence"] == pytest.approx(softmax.max(), abs=1e-4)
-    # A score without a probability: the share of all images, at any level, with no higher score.
-    largest = np.concatenate([outputs[one.name].logits.max(axis=1) for one in SETS if one.kind != "acquisition"])
+    # A score without a probability: the share of clean images with no higher score.
+    clean, noisy = (np.asarray(outputs[name].logits).max(axis=1) for name in ("iid_test", "noise-3"))
     row = table.query("sample == 13 and corruption == 'noise' and level == 3 and csf == 'mls'").iloc[0]
-    assert row["confidence"] == pytest.approx((largest <= largest[13]).mean(), abs=1e-2)
+    assert row["confidence"] == (clean <= noisy[13]).mean() > 0
     # Clean pictures are shared by the corruptions.
     assert set(strips.images) == set(table["image"]) and len(strips.images) == 3 * (1 + 2 * 3)
     assert table.loc[table["level"] == 0, "image"].nunique() == 3

@@ -47,7 +47,8 @@ def figures(run: Path, *, metric: str, csfs: tuple[str, ...], best: int | None) 
     """Yields by file name the figures of a run.
 
     Raises:
-        ValueError: The folder holds no finished run, or no such metric or score; or scores are named and counted.
+        ValueError: The folder holds no finished run, no curves of a task, or no such metric or score; or scores are
+            named and counted.
     """
     if csfs and best is not None:
         raise ValueError("Name the scores (--csfs) or say how many of the best (--best), not both.")
@@ -62,7 +63,10 @@ def figures(run: Path, *, metric: str, csfs: tuple[str, ...], best: int | None) 
         yield f"ranks_{name}", chart
     chosen = results_table.cells(summary, metric=metric, csfs=shown).csfs
     for task in dict.fromkeys(summary["task"]):
-        curves = pd.read_parquet(run / str(task) / "curves.parquet")
+        path = run / str(task) / "report" / "curves.parquet"
+        if not path.exists():
+            raise ValueError(f"{path} is missing: the run has no report yet. Write it by experiments.report.")
+        curves = pd.read_parquet(path)
         kept = curves[curves["csf"].isin(chosen)]
         yield f"risk_coverage_{task}", views.risk_coverage(kept, title=f"{task}: selective risk against coverage")
 

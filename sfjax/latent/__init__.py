@@ -4,7 +4,7 @@ Host code on NumPy arrays. Everything is seeded, and the same input gives the sa
 """
 
 from sfjax.latent.clusters import Clusters, feature_clusters, representatives
-from sfjax.latent.embedding import Embedding, embed, embed_pairs
+from sfjax.latent.embedding import Embedding, embed
 from sfjax.latent.features import Components, Features, fit_components, join, principal_components
 from sfjax.latent.quality import NEIGHBORS, Quality, quality
 from sfjax.latent.sampling import sample_first, sample_weights, stratified_sample
@@ -17,7 +17,6 @@ __all__ = [
     "Features",
     "Quality",
     "embed",
-    "embed_pairs",
     "feature_clusters",
     "fit_components",
     "join",

@@ -127,19 +127,6 @@ def embed(
     return Embedding(coordinates, later_at, found, method, False, name)
 
 
-def embed_pairs(source: Features, targets: Mapping[str, Features], **options: Any) -> dict[str, Embedding]:
-    """Returns by target an embedding of the source and that target alone, the source's rows first.
-
-    A fit of its own shows a pair at its best; two pairs share no coordinates, and no view draws them together.
-
-    Args:
-        source: The i.i.d. images.
-        targets: Shifted sets of the same network, by name.
-        options: As of `embed`.
-    """
-    return {name: embed(join([source, target]), **options) for name, target in targets.items()}
-
-
 def _perplexity(n: int) -> float:
     return min(PERPLEXITY, (n - 1) / 3)
 

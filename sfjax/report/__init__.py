@@ -7,8 +7,8 @@ from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport, write_report
 from sfjax.report.scoring import Scored, score
 from sfjax.report.slices import failure_slices
-from sfjax.report.strips import Strips, corrupted_images, strips_table
-from sfjax.report.tables import Points, cluster_images, curves_table, pair_points, points_table
+from sfjax.report.strips import Strips, corrupted_images, strip_pictures, strips_table
+from sfjax.report.tables import Points, cluster_images, curves_table, points_table
 
 __all__ = [
     "Points",
@@ -24,11 +24,11 @@ __all__ = [
     "failure_slices",
     "only_csfs",
     "operating_table",
-    "pair_points",
     "points_table",
     "score",
     "score_tables",
     "slice_attributes",
+    "strip_pictures",
     "strips_table",
     "write_report",
 ]

@@ -15,7 +15,7 @@ from sfjax.data import patient_groups
 from sfjax.metrics.by_patient import clopper_pearson
 from sfjax.metrics.calibration import SLACK
 from sfjax.report.tables import check_outputs, verdicts_of
-from sfjax.study.evaluation import Said, Scorers, first_network, together
+from sfjax.study.evaluation import Said, Scorers, first_network
 
 SOURCE: Final = "iid"
 """The kind of test set on which working points are chosen."""
@@ -29,8 +29,8 @@ class ScoreTables(NamedTuple):
             mean probability; `accuracy` with the interval from `low` to `high`; `n`. Only of a csf with a probability:
             a rank cannot be compared with a share of successes.
         histogram: Bins of equal width, above `start` up to `end`: `csf`, `test_set`, `kind`; `correct` and `failures`,
-            how many images. The confidence of a csf without a probability is the image's rank among all images given,
-            as a share. Bins without images have no row.
+            how many images. Confidences are those of `sfjax.report.tables.confidences`. Bins without images have no
+            row.
         confusion: `csf`, `test_set`, `kind`, `label`, `predicted`; `n` images, and their mean `confidence`. Pairs of
             classes without images have no row.
     """
@@ -63,7 +63,7 @@ def score_tables(
         ValueError: The test sets differ or are of unequal length.
     """
     check_outputs(outputs, tables)
-    said = _confidences(outputs, scorers)
+    said = _confidences(outputs, tables, scorers)
     bins, histogram, confusion = [], [], []
     for name, here in _places(outputs).items():
         table = tables[name]
@@ -114,7 +114,7 @@ def operating_table(
             f"Thresholds are chosen on a test set of kind {SOURCE}, and there is none among {', '.join(outputs)}. Add "
             "it."
         )
-    said = _confidences(outputs, scorers)
+    said = _confidences(outputs, tables, scorers)
     of_source = -np.sort(-said.score[:, places[source]], axis=1)
     n = of_source.shape[1]
     taken = np.round(np.arange(1, num_points + 1) / num_points * n).astype(int)
@@ -154,15 +154,14 @@ class _Said(NamedTuple):
     failure: Float[np.ndarray, "s n"]
 
 
-def _confidences(outputs: Mapping[str, Said], scorers: Scorers) -> _Said:
-    said = together(list(outputs.values()))
-    verdicts = verdicts_of(said, scorers)
-    labels = np.asarray(first_network(said).labels)
+def _confidences(outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], scorers: Scorers) -> _Said:
+    verdicts = verdicts_of(outputs, tables, scorers)
+    labels = np.concatenate([np.asarray(first_network(said).labels) for said in outputs.values()])
     predicted = np.stack([verdict.predicted for verdict in verdicts.values()])
     return _Said(
         csfs=tuple(verdicts),
         score=np.stack([verdict.score for verdict in verdicts.values()]),
-        confidence=np.stack([verdict.confidence() for verdict in verdicts.values()]),
+        confidence=np.stack([verdict.confidence for verdict in verdicts.values()]),
         predicted=predicted,
         failure=(predicted != labels).astype(np.float64),
     )

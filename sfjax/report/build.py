@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import jax
 import numpy as np
@@ -11,21 +12,24 @@ from jaxtyping import Int, UInt8
 
 from sfjax import keys
 from sfjax.outputs import Outputs
-from sfjax.report.attributes import check_attributes, slice_attributes
+from sfjax.report.attributes import CLUSTER, check_attributes, slice_attributes
 from sfjax.report.bins import operating_table, score_tables
 from sfjax.report.diagnosis import diagnose
 from sfjax.report.page import TaskReport
 from sfjax.report.slices import failure_slices
-from sfjax.report.strips import Draw, strips_table
+from sfjax.report.strips import Draw, strip_pictures, strips_table
 from sfjax.report.tables import curves_table, points_table
-from sfjax.study.evaluation import Said, Scorers, first_network
+from sfjax.study.evaluation import FailureCosts, Said, Scorers, first_network
 from sfjax.study.tasks import TestSet
+from sfjax.views.slices import ATTRIBUTE
 from sfjax.views.tables import SOURCE, csf_names
 
 Keep = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
 """Returns the table of a name, made by the function, or kept from before."""
 NAMES = "file_name"
 """The column of images' names, which is shown only if it is asked for."""
+PLACES: Final = ("test_set", CLUSTER)
+"""What slices are told by that is no column of a manifest."""
 NO_FEATURES = (
     "No features were kept: images lie by their class scores, so that a confident failure lies among the images of the "
     "class that it was taken for."
@@ -44,6 +48,7 @@ def describe(
     summary: pd.DataFrame | None = None,
     promised: pd.DataFrame | None = None,
     network: str = "",
+    costs: FailureCosts | None = None,
     draw: Draw | None = None,
     show: Sequence[str] = (),
     columns: Sequence[str] | None = None,
@@ -69,6 +74,7 @@ def describe(
         summary: The task's results over networks.
         promised: What became of promises about risk.
         network: Which one the features are of, for the note.
+        costs: What failures cost, if known: then galleries can be ranked by it.
         draw: Makes the images; None for a report without any.
         show: Further columns of the tables that are shown with an image that is picked; names are among them only if
             asked for.
@@ -91,11 +97,17 @@ def describe(
     learned, tuned = functools.cache(scorers), functools.cache(validation)
     said = functools.cache(lambda: {one.name: outputs[one.name] for one in drawn})
     counts = functools.cache(lambda: score_tables(said(), about, classes, learned()))
-    strips = functools.cache(lambda: strips_table(outputs, aligned(test_sets, tables), classes, learned(), draw))
 
     def points() -> pd.DataFrame:
         features, lacking = _with_features(said())
-        options = {"size": size, "placed": size // 4, "seed": seed, "network": network, "num_jobs": num_jobs}
+        options = {
+            "costs": costs,
+            "size": size,
+            "placed": size // 4,
+            "seed": seed,
+            "network": network,
+            "num_jobs": num_jobs,
+        }
         made = points_table(features, about, classes, learned(), **options)
         made.table.attrs["note"] = f"{made.note} {lacking}".strip()  # Parquet keeps these with the table
         made.table.attrs["probabilities"] = [csf for csf in learned().csfs if learned().has_probability(csf)]
@@ -115,13 +127,17 @@ def describe(
     bands = keys.stream(jax.random.key(seed), "bands")
     table = keep("points", points)
     found = keep("slices", slices)
-    attributes = [one for one in dict.fromkeys(found["attribute"] if len(found) else ()) if one not in table]
-    further = keep("attributes", lambda: _attributes(about, table, attributes, columns)) if attributes else table
-    table = table.assign(**{column: further[column] for column in attributes}, **_columns(table, about, show))
-    in_strips = len(of_source) == 1 and any(one.kind == "corruption" for one in aligned(test_sets, tables))
-    pictures = {}
-    if in_strips and draw is not None:
-        stored = keep("strip_images", lambda: pd.DataFrame(strips().images.items(), columns=pd.Index(["image", "uri"])))
+    attributes = [one for one in dict.fromkeys(found["attribute"] if len(found) else ()) if one not in PLACES]
+    further = (
+        keep("attributes", lambda: _attributes(about, table, attributes, columns)) if attributes else pd.DataFrame()
+    )
+    table = table.assign(**further, **_columns(table, about, show))
+    in_strips, strips, pictures = aligned(test_sets, tables), pd.DataFrame(), {}
+    if len(of_source) == 1 and any(one.kind == "corruption" for one in in_strips):
+        strips = keep("strips", lambda: strips_table(outputs, in_strips, classes, learned(), None).table)
+    if len(strips) and draw is not None:
+        drawing = functools.partial(strip_pictures, strips, in_strips, draw)
+        stored = keep("strip_images", lambda: pd.DataFrame(drawing().items(), columns=pd.Index(["image", "uri"])))
         pictures = dict(zip(stored["image"].tolist(), stored["uri"].tolist(), strict=True))
     return TaskReport(
         name=name,
@@ -135,7 +151,7 @@ def describe(
         # What holds test sets against the i.i.d. one needs one.
         diagnosis=keep("diagnosis", signs) if len(of_source) == 1 else pd.DataFrame(),
         slices=found,
-        strips=keep("strips", lambda: strips().table) if in_strips else pd.DataFrame(),
+        strips=strips,
         strip_images=pictures,
         bins=keep("bins", lambda: counts().bins),
         histogram=keep("histogram", lambda: counts().histogram),
@@ -175,7 +191,7 @@ def only_csfs(report: TaskReport, csfs: Sequence[str]) -> TaskReport:
         csfs: Those that stay.
     """
     others = [csf for csf in csf_names(report.points) if csf not in csfs]
-    dropped = [f"{column}_{csf}" for column in ("predicted", "correct", "confidence", "rank") for csf in others]
+    dropped = [f"{column}_{csf}" for column in ("predicted", "correct", "confidence", "rank", "cost") for csf in others]
     by_csf = ("curves", "diagnosis", "slices", "strips", "bins", "histogram", "confusion", "operating", "promises")
     tables = {name: getattr(report, name) for name in by_csf}
     return report._replace(
@@ -203,10 +219,11 @@ def _with_features(outputs: Mapping[str, Said]) -> tuple[Mapping[str, Said], str
 def _attributes(
     tables: Mapping[str, pd.DataFrame], points: pd.DataFrame, attributes: Sequence[str], columns: Sequence[str] | None
 ) -> pd.DataFrame:
-    """Returns of every point what slices tell images apart by."""
+    """Returns of every point what slices tell images apart by, under names that hide no column of the points."""
     values, _ = slice_attributes(tables, columns=columns)
     places = list(zip(points["test_set"], points["row"], strict=True))
-    return pd.DataFrame({one: [values[name][one][row] for name, row in places] for one in attributes})
+    found = {one: [values[name][one][row] for name, row in places] for one in attributes}
+    return pd.DataFrame(found).add_prefix(ATTRIBUTE)
 
 
 def _columns(points: pd.DataFrame, tables: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> dict[str, list[str]]:

@@ -199,13 +199,17 @@ def _clustered(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_galleries(points: pd.DataFrame, csfs: Sequence[str]) -> Bool[np.ndarray, " n"]:
-    """Returns which points have a card: representatives, the surest failures and the least sure successes."""
+    """Returns which points have a card: representatives, surest and costliest failures, least sure successes."""
     shown = points["representative"].to_numpy() == 1
     for csf in csfs:
         ranked = points.sort_values(f"rank_{csf}", kind="stable")
         failures = ranked[ranked[f"correct_{csf}"] == 0].groupby("test_set").head(CARDS)
         successes = ranked[ranked[f"correct_{csf}"] == 1].groupby("test_set").tail(CARDS)
         shown[failures.index] = shown[successes.index] = True
+        if f"cost_{csf}" in points.columns:
+            wrong = points[points[f"correct_{csf}"] == 0]
+            costly = wrong.sort_values([f"cost_{csf}", f"rank_{csf}"], ascending=[False, True], kind="stable")
+            shown[costly.groupby("test_set").head(CARDS).index] = True
     return shown
 
 

@@ -26,7 +26,7 @@ from sfjax.views.slices import ALL_SETS, SLICES
 FEWEST_PATIENTS: Final = 10
 """A slice and its rest have so many patients at least. In a family of 100 against 2 % elsewhere, a slice of ten images
 is found if four of them fail silently, one of a hundred if nine do."""
-DRAWS: Final = 20
+DRAWS: Final = 50
 """Of one image a patient, where some have several."""
 EXEMPLARS: Final = 6
 LEVEL: Final = 0.05
@@ -55,8 +55,9 @@ def failure_slices(
     Tried is every value of every attribute (`slice_attributes`) that `FEWEST_PATIENTS` have and as many have not,
     within each test set and over all of them; of attributes that select the same images the first stands for all. The
     test is Fisher's exact one, of one side: slices that are safer than the rest are not looked for. Where patients have
-    several images, it is done on one image a patient, drawn `DRAWS` times, and p is twice the mean, which is valid
-    however the images of a patient and the draws depend on each other. Holm's adjustment is over all that was tried of
+    several images, it is done on one image a patient, drawn `DRAWS` times, and p is twice the median, which is valid
+    however the images of a patient and the draws depend on each other, and loses less than twice the mean, which a few
+    unlucky draws rule. Holm's adjustment is over all that was tried of
     a csf. The interval of a rate is Clopper and Pearson's, of as many images as the patients are worth.
 
     Slices that are not significant fill up to `ALSO_SHOWN` a csf.
@@ -74,14 +75,16 @@ def failure_slices(
         columns: Attributes besides label, domain, subclass and cluster; None for all columns that name nobody.
 
     Returns:
-        Columns `sfjax.views.slices.SLICES`; in `attrs`, `note` says what was tried.
+        Columns `sfjax.views.slices.SLICES`; in `attrs`, `note` says what was tried. No row where no slice and its rest
+        have as many patients as it takes.
 
     Raises:
         ValueError: Outputs and tables do not go together, or a score has neither probability nor threshold.
 
     References:
         Follmann, Proschan and Leifer, Multiple outputation, Biometrics 2003 (one image a patient, drawn repeatedly).
-        Rüschendorf, Random variables with maximum sums, Advances in Applied Probability 1982 (twice the mean).
+        Meinshausen, Meier and Bühlmann, p-Values for High-Dimensional Regression, JASA 2009 (twice the median: there
+        the quantile of p-values at gamma = 1/2).
         Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts, Survey
         Methodology 1998.
     """
@@ -97,7 +100,12 @@ def failure_slices(
     kinds = np.repeat([str(tables[name]["kind"].iloc[0]) for name in outputs], [len(tables[name]) for name in outputs])
     about = pd.concat(list(attributes.values()), ignore_index=True)
     own = ~np.isin(kinds, SAME_IMAGES_AGAIN)
+    rule = f"a slice and its rest have {FEWEST_PATIENTS} patients at least"
     tried = _try(event, about, own, patients, seed=seed)
+    if tried is None:
+        found = pd.DataFrame(columns=pd.Index(SLICES))
+        found.attrs["note"] = f"No slice was tried for silent failures: {rule}, and none has as many."
+        return found
     parts = []
     for i, csf in enumerate(scorers.csfs):
         parts.append(_of_csf(tried, i, csf, silent=scorers.has_probability(csf), level=level))
@@ -105,7 +113,6 @@ def failure_slices(
     exemplars = _exemplars(found, about, own, event, said, scorers, points)
     found = found.assign(slice=np.arange(len(found)), exemplars=exemplars)
     numbers = len(tried.candidates)
-    rule = f"a slice and its rest have {FEWEST_PATIENTS} patients at least"
     found.attrs["note"] = (
         f"{numbers} slices were tried ({rule}); p is adjusted for all of them (Holm). "
         + (f"Columns that {NO_ATTRIBUTES} were left out: {', '.join(left_out)}." if left_out else "")
@@ -166,8 +173,8 @@ def _try(
     patients: Int[np.ndarray, " n"],
     *,
     seed: int,
-) -> _Tried:
-    """Returns the test of every candidate of every test set and of all images."""
+) -> _Tried | None:
+    """Returns the test of every candidate of every test set and of all images; None where there is no candidate."""
     names = about["test_set"].to_numpy(str)
     sets = list(dict.fromkeys(names.tolist()))
     scopes = [(name, np.flatnonzero(names == name)) for name in sets]
@@ -182,10 +189,7 @@ def _try(
         parts.append(candidates)
         counts.append(_counts(event[:, rows], member, patients[rows], rng))
     if not parts:
-        raise ValueError(
-            f"There is nothing to try: no value of an attribute is had by {FEWEST_PATIENTS} patients and not by as "
-            "many others. Give more images, or tables with columns that tell images apart."
-        )
+        return None
     return _Tried(pd.concat(parts, ignore_index=True), *(np.concatenate(one, axis=1) for one in zip(*counts)))
 
 
@@ -250,11 +254,9 @@ def _counts(
     codes = np.unique(patients, return_inverse=True)[1]
     single = codes.max() + 1 == len(codes)
     low, high = _interval(event, member, codes, count, size)
-    p = np.zeros(count.shape)
-    for _ in range(1 if single else DRAWS):
-        drawn = np.arange(len(codes)) if single else _one_a_patient(codes, rng)
-        p += _fisher(event[:, drawn], member[drawn])
-    p = p if single else np.minimum(2 * p / DRAWS, 1)
+    draws = [np.arange(len(codes))] if single else [_one_a_patient(codes, rng) for _ in range(DRAWS)]
+    p = _fisher(event, member, np.stack(draws))
+    p = p[0] if single else np.minimum(2 * np.median(p, axis=0), 1)
     whole = (np.rint(x).astype(np.int64) for x in (count, total - count))
     return *whole, low, high, np.where(rate > rest, p, 1.0)
 
@@ -264,15 +266,24 @@ def _one_a_patient(codes: Int[np.ndarray, " n"], rng: np.random.Generator) -> In
     return shuffled[np.unique(codes[shuffled], return_index=True)[1]]
 
 
-def _fisher(event: Bool[np.ndarray, "s m"], member: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "s k"]:
-    """Returns the chance of as many events in each slice or more, if they fell on images without regard to it."""
-    count, size = np.rint(event.astype(np.float32) @ member), member.sum(axis=0)
-    total = np.broadcast_to(event.sum(axis=1, keepdims=True), count.shape)
-    # Many scores agree on every failure, and each distribution is slow.
-    cells = np.stack([count, total, np.broadcast_to(size, count.shape)], axis=-1).reshape(-1, 3).astype(np.int64)
-    distinct, place = np.unique(cells, axis=0, return_inverse=True)
-    p = hypergeom.sf(distinct[:, 0] - 1, len(member), distinct[:, 1], distinct[:, 2])
-    return np.clip(p, 0, 1)[place.ravel()].reshape(count.shape)
+def _fisher(
+    event: Bool[np.ndarray, "s n"], member: Float[np.ndarray, "n k"], draws: Int[np.ndarray, "d m"]
+) -> Float[np.ndarray, "d s k"]:
+    """Returns of the images of each draw the chance of as many events in each slice or more, if they fell anywhere."""
+    base = draws.shape[1] + 1
+    cells = []
+    for rows in draws:
+        drawn = event[:, rows]
+        count, size = (
+            np.rint(x).astype(np.int64) for x in (drawn.astype(np.float32) @ member[rows], member[rows].sum(0))
+        )
+        cells.append((count * base + drawn.sum(axis=1, keepdims=True)) * base + size)
+    # Many scores and draws agree on every number, and each distribution is slow.
+    distinct, place = np.unique(np.stack(cells), return_inverse=True)
+    rest, size = np.divmod(distinct, base)
+    count, total = np.divmod(rest, base)
+    p = hypergeom.sf(count - 1, base - 1, total, size)
+    return np.clip(p, 0, 1)[place].reshape(len(draws), len(event), member.shape[1])
 
 
 def _interval(

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from sfjax import views
 from sfjax.data import Dataset
 from sfjax.inference import Transform, as_float
+from sfjax.report.tables import confidences
 from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network
 from sfjax.study.tasks import TestSet, displayable
 
@@ -46,8 +47,8 @@ def strips_table(
     """Returns a few images at every level of every corruption, first those that turn into confident failures.
 
     Images that the first csf has right when clean and wrong under a corruption come first, the most confident failure
-    leading, in turn over the classes; others are drawn by chance, in turn too. The confidence of a csf without a
-    probability is the image's rank among all images given, as a share.
+    leading, in turn over the classes; others are drawn by chance, in turn too. Confidences are those of
+    `sfjax.report.tables.confidences`.
 
     Args:
         outputs: By test set; of each its outputs are read once, so that the mapping may load them then. All are of the
@@ -76,8 +77,8 @@ def strips_table(
         found = outputs[one.name]
         _check_aligned(first_network(found).labels, said, clean[0].name, one.name)
         said[one.name] = evaluate(found, scorers)
-    confidence = _confidences(said, scorers)
     start = said[clean[0].name]
+    confidence = {name: confidences(one, scorers, start.score) for name, one in said.items()}
     danger = _danger(start, [(said[one.name], confidence[one.name]) for one in corrupted])
     rows = _chosen(start, danger.max(axis=0), samples, seed)
     # The class that the network does not know is named after those that it does.
@@ -105,8 +106,29 @@ def strips_table(
     table = pd.concat(parts, ignore_index=True)
     place = {row: i for i, row in enumerate(rows.tolist())}
     table = table.sort_values("sample", key=lambda rows: rows.map(place), kind="stable").reset_index(drop=True)
-    pictures = {} if draw is None else _pictures(draw, used, rows, number, pixels)
-    return Strips(table, pictures)
+    return Strips(table, {} if draw is None else strip_pictures(table, test_sets, draw, pixels=pixels))
+
+
+def strip_pictures(
+    table: pd.DataFrame, test_sets: Sequence[TestSet], draw: Draw, *, pixels: int = PIXELS
+) -> dict[int, str]:
+    """Returns the pictures of a table of strips as WebP data URIs, by its column `image`.
+
+    Args:
+        table: As `strips_table` makes it.
+        test_sets: Those that it was made of.
+        draw: Makes the pictures.
+        pixels: Of the longer side of a picture.
+    """
+    places = {(one.shift, one.level): one for one in test_sets if one.kind == "corruption"}
+    clean = next(one for one in test_sets if one.kind == "iid")
+    images: dict[int, str] = {}
+    shown = table.drop_duplicates("image")
+    for (shift, level), rows in shown.groupby(["corruption", "level"], sort=False):
+        of = clean if level == 0 else places[str(shift), int(level)]
+        uris = views.thumbnails(draw(of, rows["sample"].to_numpy()), pixels=pixels)
+        images |= zip(rows["image"].tolist(), uris, strict=True)
+    return images
 
 
 def corrupted_images(dataset: Dataset, transform: Callable[[TestSet], Transform]) -> Draw:
@@ -142,17 +164,6 @@ def _check_aligned(labels: Shaped[object, " n"], said: Mapping[str, Evaluated], 
         )
 
 
-def _confidences(said: Mapping[str, Evaluated], scorers: Scorers) -> dict[str, Float[np.ndarray, "s n"]]:
-    """Returns by set the probability of being right, or else the share of all images with no higher score."""
-    lengths = np.cumsum([one.score.shape[1] for one in said.values()])[:-1]
-    scores = np.concatenate([one.score for one in said.values()], axis=1)
-    values = np.concatenate([one.probability for one in said.values()], axis=1).astype(np.float64)
-    for i, csf in enumerate(scorers.csfs):
-        if not scorers.has_probability(csf):
-            values[i] = pd.Series(scores[i]).rank(pct=True).to_numpy()
-    return dict(zip(said, np.split(np.clip(values, 0, 1), lengths, axis=1), strict=True))
-
-
 def _danger(
     clean: Evaluated, corrupted: Sequence[tuple[Evaluated, Float[np.ndarray, "s n"]]]
 ) -> Float[np.ndarray, "c n"]:
@@ -171,17 +182,3 @@ def _chosen(clean: Evaluated, danger: Float[np.ndarray, " n"], samples: int, see
     # First the images that flip: the worst of every class, then their second worst; then the others alike.
     flips = danger[order] > 0
     return order[np.lexsort((-danger[order], turn, ~flips))][:samples]
-
-
-def _pictures(
-    draw: Draw,
-    used: Sequence[TestSet],
-    rows: Int[np.ndarray, " m"],
-    number: Mapping[tuple[str, int], int],
-    pixels: int,
-) -> dict[int, str]:
-    images = {}
-    for one in used:
-        uris = views.thumbnails(draw(one, rows), pixels=pixels)
-        images |= {number[one.name, row]: uri for row, uri in zip(rows.tolist(), uris, strict=True)}
-    return images

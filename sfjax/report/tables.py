@@ -5,7 +5,7 @@ Source and shifted images of a network are embedded together; corrupted images a
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from sfjax.metrics import resample_weights
 from sfjax.metrics.ordering import order_by_score
 from sfjax.metrics.risk_coverage import curve_of
 from sfjax.outputs import Outputs
-from sfjax.study.evaluation import Said, Scorers, evaluate, first_network, together
+from sfjax.study.evaluation import Evaluated, FailureCosts, Said, Scorers, evaluate, first_network, together
 from sfjax.views.tables import POINTS, SOURCE
 
 GALLERY: Final = 12
@@ -29,7 +29,7 @@ PLACED: Final = "corruption"
 """The kind of test set whose images are placed into the embedding of the others."""
 _KNOWN: Final = ("kind", "domain", "subclass", "label")
 _OWN: Final = frozenset(POINTS) | {"row", "weight", "cluster", "representative"}
-_OF_CSFS: Final = ("predicted_", "correct_", "confidence_", "rank_")
+_OF_CSFS: Final = ("predicted_", "correct_", "confidence_", "rank_", "cost_")
 _PADDED_TO: Final = 256
 _BAND: Final = (0.025, 0.975)
 
@@ -40,7 +40,8 @@ class Points(NamedTuple):
     Attributes:
         table: What `TaskReport.points` wants; further `row`, the image's place in its test set, `weight`, how many
             images of its test set it stands for, and `rank_<csf>`, 1 for the surest of all images, which tells
-            apart what the rounding of a probability does not.
+            apart what the rounding of a probability does not; and `cost_<csf>`, where costs are known, what the
+            prediction costs.
         note: What was embedded and how well, as one sentence.
     """
 
@@ -59,6 +60,7 @@ def points_table(
     seed: int = 0,
     network: str = "",
     shown: Sequence[str] = (),
+    costs: FailureCosts | None = None,
     method: Literal["opentsne", "sklearn"] = "opentsne",
     num_jobs: int = 1,
     cache: str | os.PathLike[str] | None = None,
@@ -66,9 +68,9 @@ def points_table(
 ) -> Points:
     """Returns a sample of the images of all test sets with what every csf says of them, embedded together.
 
-    Failures fill up to about half of the sample, the most confident ones first; the rest is stratified
-    by test set and label. The confidence of a csf without a probability is the share of uncorrupted images with no
-    higher score. Corrupted images, sampled likewise, take no part in the fit and are placed into it.
+    Failures fill up to about half of the sample, the most confident and the costliest ones first; the rest is
+    stratified by test set and label. Confidences are those of `confidences`. Corrupted images, sampled likewise, take
+    no part in the fit and are placed into it.
 
     Args:
         outputs: By test set, with features: what one network says, or the networks of one seed.
@@ -82,6 +84,7 @@ def points_table(
         network: Which network's features these are, for the note and the embedding's id.
         shown: Further columns of the tables that may be seen, kept as text. Images, patients and files are named only
             if they are asked for here.
+        costs: What failures cost, if known: a table's column loss_weight, 1 where there is none, weighs them.
         method: Of the embedding; scikit-learn cannot place, so that corrupted images join the fit.
         num_jobs: Processor cores.
         cache: Folder that keeps embeddings.
@@ -95,22 +98,29 @@ def points_table(
     first = {name: first_network(said) for name, said in outputs.items()}
     table = _about(first, tables, shown)
     features = features_of(outputs, network)
-    said = together(list(outputs.values()))
-    names, labels = np.asarray([str(name) for name in classes]), np.asarray(first_network(said).labels)
+    names, labels = (
+        np.asarray([str(name) for name in classes]),
+        np.concatenate([np.asarray(one.labels) for one in first.values()]),
+    )
     sets, fitted = table["test_set"].to_numpy(), table["placed"].to_numpy() == 0
     failure = np.zeros(len(table), dtype=bool)
     of_csfs: dict[str, np.ndarray] = {}
     most_confident = np.zeros(len(table), dtype=bool)
-    for csf, verdict in verdicts_of(said, scorers).items():
+    for csf, verdict in verdicts_of(outputs, tables, scorers, costs).items():
         wrong = verdict.predicted != labels
         order = np.argsort(-verdict.score, kind="stable")
         of_csfs[f"predicted_{csf}"] = names[verdict.predicted]
         of_csfs[f"correct_{csf}"] = (~wrong).astype(np.int64)
-        of_csfs[f"confidence_{csf}"] = verdict.confidence(fitted)
+        of_csfs[f"confidence_{csf}"] = verdict.confidence
         of_csfs[f"rank_{csf}"] = pd.Series(-verdict.score).rank(method="min").to_numpy(np.int64)
         failure |= wrong
+        orders = [order]
+        if verdict.cost is not None:
+            of_csfs[f"cost_{csf}"] = verdict.cost
+            orders.append(order[np.argsort(-verdict.cost[order], kind="stable")])
         for name in outputs:
-            most_confident[order[wrong[order] & (sets[order] == name)][:GALLERY]] = True
+            for one in orders:
+                most_confident[one[wrong[one] & (sets[one] == name)][:GALLERY]] = True
     strata = (table["test_set"] + "\0" + table["label"]).to_numpy(dtype=str)
     drawn = []
     for rows, most in ((np.flatnonzero(fitted), size), (np.flatnonzero(~fitted), placed)):
@@ -143,35 +153,6 @@ def points_table(
     table = pd.concat([table, pd.DataFrame(np.concatenate(coordinates, axis=1), columns=list("xyzuv"))], axis=1)
     table["embedding"] = "-".join(one.id for one in embeddings)
     return Points(table, _note(embeddings, network, failure, fitted, chosen))
-
-
-def pair_points(
-    outputs: Mapping[str, Said], tables: Mapping[str, pd.DataFrame], *arguments: Any, **options: Any
-) -> dict[str, Points]:
-    """Returns `points_table` of the i.i.d. images with each shifted test set alone, by its name.
-
-    Each is an embedding of its own, which shows that pair at its best; corrupted images are placed into it where they
-    are of the shifted set.
-
-    Args:
-        outputs: By test set.
-        tables: By test set.
-        arguments: As of `points_table`.
-        options: As of `points_table`.
-    """
-    check_outputs(outputs, tables)
-    kinds = {name: str(tables[name]["kind"].iloc[0]) for name in outputs}
-    source = [name for name, kind in kinds.items() if kind == SOURCE]
-    return {
-        name: points_table(
-            {key: outputs[key] for key in (*source, name)},
-            {key: tables[key] for key in (*source, name)},
-            *arguments,
-            **options,
-        )
-        for name in outputs
-        if name not in source
-    }
 
 
 def cluster_images(
@@ -212,7 +193,7 @@ def curves_table(
     """
     check_outputs(outputs, tables)
     grid = np.arange(1, num_points + 1) / num_points
-    verdicts = verdicts_of(together(list(outputs.values())), scorers)
+    verdicts = verdicts_of(outputs, tables, scorers)
     start = 0
     parts = []
     for name, output in ((name, first_network(said)) for name, said in outputs.items()):
@@ -312,30 +293,64 @@ class Verdict(NamedTuple):
     Attributes:
         score: Higher is surer.
         predicted: The class that the score speaks of.
-        probability: Of being right; None where the csf has none.
+        confidence: As `confidences` defines it.
+        cost: What its predictions cost; None where that is not known.
     """
 
     score: Float[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
-    probability: Float[np.ndarray, " n"] | None
-
-    def confidence(self, among: Bool[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
-        """Returns the probability of being right, or else the share of all or some images with no higher score."""
-        if self.probability is not None:
-            return np.clip(self.probability.astype(np.float64), 0, 1)
-        held_against = np.sort(self.score if among is None else self.score[among])
-        share = np.searchsorted(held_against, self.score, side="right") / len(held_against)
-        return np.where(np.isnan(self.score), np.nan, share)
+    confidence: Float[np.ndarray, " n"]
+    cost: Float[np.ndarray, " n"] | None
 
 
-def verdicts_of(outputs: Said, scorers: Scorers) -> dict[str, Verdict]:
-    """Returns what every csf says of the images, by its name."""
-    said = evaluate(outputs, scorers)
-    rows = zip(scorers.csfs, said.score, said.predicted, said.probability, strict=True)
-    return {
-        name: Verdict(score, predicted, probability if scorers.has_probability(name) else None)
-        for name, score, predicted, probability in rows
-    }
+def verdicts_of(
+    outputs: Mapping[str, Said],
+    tables: Mapping[str, pd.DataFrame],
+    scorers: Scorers,
+    costs: FailureCosts | None = None,
+) -> dict[str, Verdict]:
+    """Returns by csf what it says of the images of all test sets, one set after the other.
+
+    Args:
+        outputs: By test set: what one network says, or the networks of one seed.
+        tables: By test set, a row an image: kind. Confidences are held against the i.i.d. images; where there are none,
+            against all uncorrupted ones, or else all.
+        scorers: The scores of these networks.
+        costs: What failures cost, if known.
+    """
+    said = evaluate(together(list(outputs.values())), scorers)
+    kinds = np.concatenate([tables[name]["kind"].to_numpy(str) for name in outputs])
+    known = (kinds == SOURCE, kinds != PLACED, np.ones(len(kinds), bool))
+    reference = next(some for some in known if some.any())
+    confidence = confidences(said, scorers, said.score[:, reference])
+    cost: Sequence[np.ndarray | None] = [None] * len(scorers.csfs)
+    if costs is not None:
+        labels = np.concatenate([tables[name]["label"].to_numpy(str) for name in outputs])
+        weights = [tables[name].get("loss_weight", pd.Series(1.0, tables[name].index)) for name in outputs]
+        cost = costs.of(labels, np.concatenate(weights).astype(np.float64), said)
+    rows = zip(scorers.csfs, said.score, said.predicted, confidence, cost, strict=True)
+    return {csf: Verdict(*row) for csf, *row in rows}
+
+
+def confidences(said: Evaluated, scorers: Scorers, reference: Float[np.ndarray, "s m"]) -> Float[np.ndarray, "s n"]:
+    """Returns how sure every csf is of every image, from 0 to 1: what all views show.
+
+    It is the probability of being right where the csf has one, and else the share of the i.i.d. images with no higher
+    score: the same image has the same confidence in every view, whatever else is shown beside it.
+
+    Args:
+        said: Of n images.
+        scorers: Of these networks.
+        reference: The scores of the i.i.d. images.
+    """
+    rows = []
+    for csf, score, probability, against in zip(scorers.csfs, said.score, said.probability, reference, strict=True):
+        if scorers.has_probability(csf):
+            rows.append(np.clip(probability.astype(np.float64), 0, 1))
+        else:
+            share = np.searchsorted(np.sort(against), score, side="right") / len(against)
+            rows.append(np.where(np.isnan(score), np.nan, share))
+    return np.stack(rows)
 
 
 @jax.jit

@@ -14,8 +14,10 @@ from sfjax.views.tables import csf_names
 By = Literal["confidence", "cost"]
 Kind = Literal["failures", "successes"]
 KINDS: Final[dict[Kind, str]] = {"failures": "Most confident failures", "successes": "Least confident successes"}
+COSTLIEST: Final = "Costliest failures"
 HEAD: Final = 22
 """Pixels of the heading of a test set."""
+COST: Final = "datum['cost_' + sf_csf]"
 MOST: Final = 24
 """Images of a test set, at most: more are no choice, and slow."""
 
@@ -26,7 +28,7 @@ def failure_gallery(
     *,
     count: int = 2,
     csf: str | None = None,
-    by: By = "confidence",
+    by: By | None = None,
     kind: Kind = "failures",
     title: str | None = None,
     subtitle: str = "",
@@ -38,11 +40,12 @@ def failure_gallery(
 
     Args:
         points: A table as `sfjax.views.tables.check_points` wants it; further, if known, `rank_<csf>` (1 is the
-            surest), which tells apart what rounding does not, and `cost`, what a failure costs.
+            surest), which tells apart what rounding does not, and `cost_<csf>`, what the prediction costs.
         images: Data URIs by id; of those that are missing the card says so.
         count: How many of each test set.
         csf: The score; the first one by default.
-        by: What failures are ranked by, `cost` with the confidence where costs are equal.
+        by: What failures are ranked by, `cost` with the confidence where costs are equal; by default by cost where
+            the table has it.
         kind: `failures` or `successes`; successes are ranked by confidence.
         title: Above the chart.
         subtitle: Below the title.
@@ -54,7 +57,7 @@ def failure_gallery(
         ValueError: The table is not as it must be, there is no such csf or cost, or the count is none of 1 to 24.
     """
     table = scatter.prepared(points, images or {})
-    csf = _checked(table, count, csf, by, kind)
+    csf, by = _checked(table, count, csf, by, kind)
     sets, _ = scatter.choices(table)
     keep = pd.concat([failure_table(table, count=MOST, csf=one, by=order, kind=what)["id"]
                       for one in csf_names(table) for order in orders(table) for what in KINDS])  # fmt: skip
@@ -73,8 +76,9 @@ def failure_gallery(
     # Without a title of its own the chart says what is chosen.
     head = scatter.heading(title or KINDS[kind], subtitle, linked=linked)
     if title is None and head:
-        head["title"].text = alt.expr(f"({json.dumps(KINDS)})[sf_kind] + ', ' + sf_csf")
-    title = title or KINDS[kind]
+        costly = f"sf_by == 'cost' && sf_kind == 'failures' ? '{COSTLIEST}' : ({json.dumps(KINDS)})[sf_kind]"
+        head["title"].text = alt.expr(f"({costly}) + ', ' + sf_csf")
+    title = title or (COSTLIEST if (by, kind) == ("cost", "failures") else KINDS[kind])
     return (
         alt.LayerChart(layer=layers)
         .add_params(*parameters, theme.dark_param(linked=linked))
@@ -120,15 +124,16 @@ def gallery_layers(
         f"'called: ' + {scatter.PREDICTED}",
         f"'conf. ' + {share_text(scatter.CONFIDENCE)}",
     ]
-    if "cost" in table.columns:
-        parts.append("'cost ' + format(datum.cost, '.3~g')")
+    costs = "cost" in orders(table)
+    if costs:
+        parts.append(f"'cost ' + format({COST}, '.3~g')")
     card = Card("datum.sf_x", "datum.sf_y", scatter.CORRECT, f"[{', '.join(parts)}]", len(parts), pixels, marked)
     block = HEAD + rows * card.height + 6
     top = f"{block} * ({place})[datum.test_set]"
     ranked = (
         base.transform_filter(f"{scatter.CORRECT} == (sf_kind == 'failures' ? 0 : 1)")
         .transform_calculate(
-            sf_cost="sf_by == 'cost' && sf_kind == 'failures' ? -datum.cost : 0" if "cost" in table.columns else "0",
+            sf_cost=f"sf_by == 'cost' && sf_kind == 'failures' ? -{COST} : 0" if costs else "0",
             sf_order=_order(table),
         )
         .transform_window(
@@ -156,7 +161,7 @@ def failure_table(
     *,
     count: int = 2,
     csf: str | None = None,
-    by: By = "confidence",
+    by: By | None = None,
     kind: Kind = "failures",
 ) -> pd.DataFrame:
     """Returns what `failure_gallery` shows, as a table: the same images in the same order.
@@ -165,25 +170,27 @@ def failure_table(
         points: As there.
         count: How many of each test set.
         csf: The score; the first one by default.
-        by: What failures are ranked by.
+        by: What failures are ranked by; by default as there.
         kind: `failures` or `successes`.
 
     Raises:
         ValueError: As there.
     """
     table = scatter.check_points(points)
-    csf = _checked(table, count, csf, by, kind)
+    csf, by = _checked(table, count, csf, by, kind)
     chosen = table[table[f"correct_{csf}"] == (kind == "successes")]
     surest = chosen[f"rank_{csf}"] if f"rank_{csf}" in table.columns else -chosen[f"confidence_{csf}"]
     chosen = chosen.assign(
-        _cost=-chosen["cost"] if by == "cost" and kind == "failures" else 0,
+        _cost=-chosen[f"cost_{csf}"] if by == "cost" and kind == "failures" else 0,
         _order=surest if kind == "failures" else -surest,
         _set=chosen["test_set"].map({name: i for i, name in enumerate(scatter.choices(table)[0])}),
     )
     chosen = (
         chosen.sort_values(["_set", "_cost", "_order", "id"], kind="stable").groupby("test_set", sort=False).head(count)
     )
-    about = ["test_set", "id", "label", *(["cost"] if "cost" in table.columns else []), "domain", "subclass"]
+    if "cost" in orders(table):
+        chosen = chosen.assign(cost=chosen[f"cost_{csf}"])
+    about = ["test_set", "id", "label", *(["cost"] if "cost" in orders(table) else []), "domain", "subclass"]
     found = chosen[about].assign(
         rank=chosen.groupby("test_set").cumcount() + 1,
         predicted=chosen[f"predicted_{csf}"],
@@ -202,17 +209,18 @@ def _order(table: pd.DataFrame) -> str:
 
 
 def orders(table: pd.DataFrame) -> list[By]:
-    """Returns what the failures of a table can be ranked by."""
-    return ["confidence", "cost"] if "cost" in table.columns else ["confidence"]
+    """Returns what the failures of a table can be ranked by, the default first."""
+    return ["cost", "confidence"] if all(f"cost_{csf}" in table.columns for csf in csf_names(table)) else ["confidence"]
 
 
-def _checked(table: pd.DataFrame, count: int, csf: str | None, by: str, kind: str) -> str:
-    """Returns the csf.
+def _checked(table: pd.DataFrame, count: int, csf: str | None, by: By | None, kind: str) -> tuple[str, By]:
+    """Returns the csf, and what failures are ranked by.
 
     Raises:
         ValueError: There is no such thing.
     """
     csfs = csf_names(table)
+    by = orders(table)[0] if by is None else by
     for what, value, known in (
         ("csf", csfs[0] if csf is None else csf, csfs),
         ("kind", kind, list(KINDS)),
@@ -222,4 +230,4 @@ def _checked(table: pd.DataFrame, count: int, csf: str | None, by: str, kind: st
             raise ValueError(f"The gallery has no {what} {value!r}; there is {', '.join(known)}. Choose one of these.")
     if not 1 <= count <= MOST:
         raise ValueError(f"A gallery shows 1 to {MOST} images of a test set; got count = {count}. Choose another.")
-    return csfs[0] if csf is None else csf
+    return csfs[0] if csf is None else csf, by

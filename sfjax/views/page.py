@@ -22,6 +22,7 @@ import vl_convert
 from sfjax.views import palette
 from sfjax.views.corruption import check_strips
 from sfjax.views.curves import risk_coverage
+from sfjax.views.gallery import orders
 from sfjax.views.inline import without
 from sfjax.views.latent import in_radii, latent_3d
 from sfjax.views.latent_2d import latent_2d
@@ -46,8 +47,8 @@ class TaskPage(NamedTuple):
         name: Of the task.
         classes: Their names.
         points: The embedded images, with `cluster` and `representative` (0 or 1) within class and test set, `weight`
-            (how many images of the test set a point stands for) and `rank_<csf>` (1 is the surest). Further
-            columns are shown of an image that is picked.
+            (how many images of the test set a point stands for) and `rank_<csf>` (1 is the surest); where costs are
+            known, `cost_<csf>`. Further columns are shown of an image that is picked.
         curves: Risk-coverage curves.
         results: Tidy results of this task.
         images: Thumbnails as WebP data URIs, by id; may lack some or all.
@@ -56,7 +57,9 @@ class TaskPage(NamedTuple):
         promises: What became of promises about risk, as `sfjax.views.tables.check_promises` wants it; may be empty.
         diagnosis: Findings by numbers, as `check_diagnosis` wants them; may be empty.
         slices: Groups of images with more silent failures than the rest, as `sfjax.views.slices.check_slices` wants
-            them; may be empty. A point is in one if its column `attribute` has the text `value` in the same test set.
+            them; may be empty. A point is in one if its column `attribute_<attribute>`, or where there is none
+            `<attribute>`, has the text `value` in the same test set; one of all test sets is of the images that are
+            neither corrupted nor resampled.
         strips: What csfs say of images through the levels of corruptions, as `sfjax.views.corruption.check_strips`
             wants it; may be empty.
         strip_images: WebP data URIs by the column image of `strips`.
@@ -144,7 +147,7 @@ def _task(task: TaskPage, strict: bool) -> dict[str, Any]:
     results = summarize(task.results)
     # Labels that the network does not know come after the classes that it does.
     unknown = sorted(set(points["label"]) - set(task.classes))
-    per_csf = (*POINTS_PER_CSF, "rank")
+    per_csf = (*POINTS_PER_CSF, "rank", *(["cost"] if "cost" in orders(points) else []))
     scores = [f"{column}_{csf}" for csf in csfs for column in per_csf]
     tables, charts = [packed_columns(curves)], []
     for chart in task.charts:

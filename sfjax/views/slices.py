@@ -14,6 +14,8 @@ from sfjax.views.tables import require
 
 ALL_SETS: Final = "all"
 """In `test_set`: the slice is of the images of all test sets."""
+ATTRIBUTE: Final = "attribute_"
+"""Before the name of an attribute, in the table of points: a manifest's column may be called like one of its own."""
 SLICES: Final = (
     *("slice", "test_set", "attribute", "value", "csf", "n", "failures", "rate", "rest_rate", "low", "high"),
     *("p", "p_adjusted", "exemplars", "text", "words", "significant", "tried"),

@@ -8,7 +8,6 @@ from sfjax.latent import (
     Embedding,
     Features,
     embed,
-    embed_pairs,
     embedding,
     feature_clusters,
     fit_components,
@@ -92,13 +91,6 @@ def test_features_of_two_networks_are_refused(rng):
         embed(one, seed=0, placed=one._replace(values=one.values[:, :3]))
     with pytest.raises(ValueError, match="networks none"):
         join([])
-
-
-def test_pairs_are_fits_of_their_own(rng):
-    source = Features(blobs(rng, 30), "seed 0")
-    pairs = embed_pairs(source, {"b": Features(blobs(rng, 12), "seed 0"), "c": source}, seed=0, dimensions=2)
-    assert [len(one.coordinates) for one in pairs.values()] == [42, 60]
-    assert len({one.id for one in pairs.values()}) == 2
 
 
 def test_what_is_kept_is_found_again_and_nothing_else(rng, tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ from sfjax.views import (
 )
 from sfjax.views.corruption import check_strips
 from sfjax.views.latent_2d import density_lines
+from sfjax.views.tables import csf_names
 from sfjax.views.thumbnails import PREFIX, to_jpeg
 
 GREEN = (20, 200, 60)
@@ -216,13 +217,18 @@ def test_one_image_has_lines_and_a_scatter(points):
     ("kind", "by"), [("failures", "confidence"), ("failures", "cost"), ("successes", "confidence")]
 )
 def test_gallery_shows_what_its_table_says(points, images, kind, by):
-    points = points.assign(cost=np.arange(90) // 3 % 4 + 1.0)
+    costs = np.arange(90) // 3 % 4 + 1.0
+    points = points.assign(cost_pe=costs, **{f"cost_{csf}": costs[::-1] for csf in csf_names(points) if csf != "pe"})
     table = failure_table(points, csf="pe", count=3, kind=kind, by=by)
+    # By cost unless told otherwise.
+    assert (failure_table(points, csf="pe", count=3, kind=kind)["id"].tolist() == table["id"].tolist()) == (
+        by == "cost" or kind == "successes"
+    )
     svg = render(failure_gallery(points, images, csf="pe", count=3, kind=kind, by=by))
     expected = []
     for name in ("iid_test", "other_scanner", "rare_kind"):
         rows = points[(points["test_set"] == name) & (points["correct_pe"] == (kind == "successes"))]
-        keys = ["cost", "confidence_pe"] if by == "cost" else ["confidence_pe"]
+        keys = ["cost_pe", "confidence_pe"] if by == "cost" else ["confidence_pe"]
         rows = rows.sort_values(keys, ascending=kind == "successes").head(3)
         expected += rows["id"].tolist()
         number = ((points["test_set"] == name) & (points["correct_pe"] == (kind == "successes"))).sum()

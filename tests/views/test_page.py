@@ -20,8 +20,9 @@ from page_tables import EVIL, make_page, make_promises
 from view_tables import make_curves, make_points, make_results
 
 from sfjax.views import TaskPage, inline, linked_chart, page, risk_coverage
+from sfjax.views.gallery import failure_table
 from sfjax.views.linked import packed_columns
-from sfjax.views.tables import check_promises
+from sfjax.views.tables import check_promises, csf_names
 
 
 def make_task(
@@ -442,6 +443,45 @@ def test_slices_mark_their_images_and_findings_say_their_sentence(browser):
     (image,) = browser.signal("sf_marked")
     row = points.set_index("id").loc[image]
     assert row["test_set"] == "other_scanner" and row["correct_msr"] == 0
+
+
+@pytest.fixture(scope="module")
+def manifest_columns() -> TaskPage:
+    """A column of the manifest is called like one of the page, and a set is made of images of another."""
+    task = make_task(images=False)
+    points = task.points.assign(attribute_cluster=np.where(task.points["id"] % 2 == 0, "1", "2"))
+    points.loc[points["test_set"] == "rare_kind", "kind"] = "prevalence"
+    for csf in csf_names(points):
+        points[f"cost_{csf}"] = (1 - points[f"correct_{csf}"]) * (points["id"] % 11 + (csf == "pe"))
+    slices = task.slices.iloc[:1].assign(test_set="all", attribute="cluster", value="1")
+    return task._replace(points=points, slices=slices)
+
+
+@pytest.mark.browser
+def test_slices_of_all_sets_by_a_column_called_like_the_pages_own(browser, manifest_columns):
+    content = page([manifest_columns], title="t", subtitle="")
+    (browser.folder / "columns.html").write_text(content, encoding="utf-8")
+    browser.show("columns.html")
+    points = manifest_columns.points
+    browser.one("#panel-0 .slice").click()
+    expected = points[(points["attribute_cluster"] == "1") & (points["kind"] != "prevalence")]["id"]
+    assert browser.signal("sf_marked") == expected.tolist()
+    browser.show("report.html")
+
+
+@pytest.mark.browser
+def test_failures_are_ranked_by_cost_where_there_is_one(browser, manifest_columns):
+    from selenium.webdriver.support.ui import Select
+
+    (browser.folder / "columns.html").write_text(page([manifest_columns], title="t", subtitle=""), encoding="utf-8")
+    browser.show("columns.html")
+    Select(browser.one("#csf-panel-0")).select_by_value("pe")
+    first = failure_table(manifest_columns.points, csf="pe")
+    ids = [int(card.get_attribute("data-id")) for card in browser.all("#panel-0 .gallery .card")]
+    assert ids == first["id"].tolist()
+    said = [card.text.rsplit("cost ", 1)[1] for card in browser.all("#panel-0 .gallery .card")]
+    assert said == [f"{cost:g}" for cost in first["cost"]]
+    browser.show("report.html")
 
 
 @pytest.mark.browser

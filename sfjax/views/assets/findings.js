@@ -66,9 +66,14 @@ function drawDiagnosis(panel) {
   if (more.length) panel.findings.append(element("details", {}, element("summary", {}, `${more.length} more`), list(more)));
 }
 
+const SAME_IMAGES_AGAIN = ["corruption", "prevalence"]; // kinds of test sets that are no part of all
+
 function membersOf(panel, slice) {
-  return panel.points.filter((point) => ([null, "", ALL].includes(slice.test_set) || point.test_set === slice.test_set)
-    && String(point[slice.attribute]) === String(slice.value));
+  // A column of a manifest may be called like one of the page's own.
+  const own = `attribute_${slice.attribute}`;
+  const column = own in panel.task.points ? own : slice.attribute;
+  const inside = (point) => [null, "", ALL].includes(slice.test_set) ? !SAME_IMAGES_AGAIN.includes(point.kind) : point.test_set === slice.test_set;
+  return panel.points.filter((point) => inside(point) && String(point[column]) === String(slice.value));
 }
 
 function drawSlices(panel) {

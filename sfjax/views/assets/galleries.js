@@ -6,7 +6,7 @@ function rankedIn(panel, set, kind) {
   const rank = `rank_${panel.csf}`;
   const found = panel.active().filter((point) => point.test_set === set.test_set && panel.correct(point) === (kind === "successes"));
   const sign = kind === "successes" ? -1 : 1;
-  const cost = panel.by === "cost" && kind === "failures" ? (point) => -(point.cost ?? 0) : () => 0;
+  const cost = panel.by === "cost" && kind === "failures" ? (point) => -(panel.cost(point) ?? 0) : () => 0;
   return found.sort((a, b) => cost(a) - cost(b) || sign * (a[rank] - b[rank]) || a.id - b.id);
 }
 
@@ -29,20 +29,20 @@ function caption(panel, point) {
       panel.correct(point) ? null : element("span", { class: "called" }, ` → ${panel.called(point)}`)),
     element("span", { class: "confidence" }, panel.confidenceText(point),
       element("meter", { min: 0, max: 1, value: share, "aria-hidden": "true", class: panel.correct(point) ? "correct" : "failure" })),
-    panel.by === "cost" && point.cost != null ? element("span", { class: "of" }, `cost ${point.cost}`) : null,
+    panel.costs && !panel.correct(point) ? element("span", { class: "of" }, `cost ${panel.cost(point)}`) : null,
   ];
 }
 
 function rankedTable(panel, sets, kind) {
   const points = sets.flatMap(([, found]) => found.slice(0, panel.count));
-  const costs = points.some((point) => point.cost != null);
+  const costs = panel.costs;
   const heads = ["", "Test set", "True", "Called", panel.isProbability() ? "Confidence" : "Above", ...(costs ? ["Cost"] : []), "Domain"];
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Ranked images" }, element("table", { class: "ranked" },
     element("caption", { class: "visually-hidden" }, kind === "failures" ? "Most confident failures" : "Least confident successes"),
     element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col", class: "text" }, text)))),
     element("tbody", {}, ...points.map((point) => element("tr", {},
       element("td", {}, action(`Show ${point.id}`, () => panel.mark([point.id], point), { class: "small", "data-id": point.id, "aria-pressed": "false" })),
-      ...[point.test_set, point.label, panel.called(point), panel.confidenceText(point), ...(costs ? [point.cost ?? ""] : []), point.domain ?? ""]
+      ...[point.test_set, point.label, panel.called(point), panel.confidenceText(point), ...(costs ? [panel.cost(point)] : []), point.domain ?? ""]
         .map((text) => element("td", { class: "text" }, String(text))))))));
 }
 
@@ -87,8 +87,8 @@ function gallerySection(panel) {
   const hint = element("p", { class: "hint" });
   const count = field("Show", select(COUNTS.map((n) => [String(n), String(n)]), String(panel.count), (value) => { panel.count = Number(value); drawGallery(panel); }));
   const table = field("As table", checkbox(false, (on) => { panel.asTable = on; drawGallery(panel); }));
-  const by = panel.points.some((point) => point.cost != null)
-    ? field("Rank by", select([["confidence", "confidence"], ["cost", "cost"]], panel.by, (value) => { panel.by = value; drawGallery(panel); })) : null;
+  const by = panel.costs
+    ? field("Rank by", select([["cost", "cost"], ["confidence", "confidence"]], panel.by, (value) => { panel.by = value; drawGallery(panel); })) : null;
   panel.clusterClass = choice(panel.task.classes, panel.cls, (name) => panel.focusClass(name));
   const cls = field("Class", panel.clusterClass);
   panel.galleryTabs = tabs("Images", GALLERIES.map(([title]) => title), 0, (index) => {

@@ -1,8 +1,8 @@
 // One task: its state, what is shown of it, and what happens when something is chosen.
 
-const SCORE_COLUMNS = ["predicted", "correct", "confidence", "rank"];
 const PLAIN = new Set(["id", "test_set", "kind", "label", "x", "y", "z", "u", "v", "placed", "embedding", "feature_cluster", "cluster",
-  "representative", "weight", "row", "level", "cost", "domain", "subclass", "file_name"]);
+  "representative", "weight", "row", "level", "domain", "subclass", "file_name",
+  "attribute_label", "attribute_domain", "attribute_subclass", "attribute_level"]);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 class Panel {
@@ -25,7 +25,8 @@ class Panel {
     this.region = null;
     this.cls = task.classes.at(-1);
     this.count = 2;
-    this.by = "confidence";
+    this.costs = "cost" in task.scores[task.csfs[0]];
+    this.by = this.costs ? "cost" : "confidence";
     this.galleryIndex = 0;
     this.metric = Object.keys(task.metrics)[0];
     // Levels of a corruption, and its mean over levels, which has level 0.
@@ -42,8 +43,8 @@ class Panel {
     this.csf = csf;
     if (this.used.has(csf)) return;
     this.used.add(csf);
-    for (const name of SCORE_COLUMNS) {
-      const values = columnOf(this.task.scores[csf][name]);
+    for (const [name, packed] of Object.entries(this.task.scores[csf])) {
+      const values = columnOf(packed);
       this.points.forEach((point, i) => { point[`${name}_${csf}`] = values[i]; });
     }
   }
@@ -57,6 +58,7 @@ class Panel {
 
   correct(point) { return point[`correct_${this.csf}`] === 1; }
   confidence(point) { return point[`confidence_${this.csf}`]; }
+  cost(point) { return point[`cost_${this.csf}`]; }
   called(point) { return point[`predicted_${this.csf}`]; }
   isProbability() { return this.task.probabilities.includes(this.csf); }
   isShown(testSet) { return this.chosen.has(testSet) || (this.source && this.sources.has(testSet)); }
@@ -88,10 +90,10 @@ class Panel {
   }
 
   details(point, all = false) {
-    const more = all ? [...this.about, "file_name"].map((name) => [name, point[name]]) : [];
+    const more = all ? [...this.about, "file_name"].map((name) => [name.replace(/^attribute_/, ""), point[name]]) : [];
     return facts([["True", point.label], ["Called", this.called(point)], ["Confidence", this.confidenceText(point)],
       ["Test set", point.test_set], ["Domain", point.domain ?? ""], ["Subclass", point.subclass ?? ""],
-      ["Cost", point.cost ?? ""], ...more]);
+      ["Cost", this.cost(point) ?? ""], ...more]);
   }
 
   card(point, children, { marks = [point.id], label = null, cluster = null } = {}) {
