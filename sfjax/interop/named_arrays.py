@@ -214,12 +214,13 @@ def _classes(
                 faults.add(stored[name], "the array labels, or classes.csv with the names in the order of the logits",
                            "neither")  # fmt: skip
         for number, rows in both.groupby("number"):
-            names[int(number)] = rows["text"].mode()[0]
+            names[int(str(number))] = str(rows["text"].mode()[0])
     wrong = both[both["text"] != np.array(names, dtype=object)[both["number"]]] if names else both
     for name, rows in wrong.groupby("set", sort=False):
-        number, text, row = rows.iloc[0][["number", "text", "row"]]
-        faults.add(manifest, f"in row {row} the label {names[number]}, of which {stored[name].name} has the number "
-                   f"{number} there", f"{text} ({len(rows)} of {len(tables[name])} rows of {name} differ)",
+        number, text, row = int(rows["number"].iloc[0]), rows["text"].iloc[0], rows["row"].iloc[0]
+        of = stored[str(name)].name
+        faults.add(manifest, f"in row {row} the label {names[number]}, of which {of} has the number {number} there",
+                   f"{text} ({len(rows)} of {len(tables[str(name)])} rows of {name} differ)",
                    "Give both in one order, or classes.csv with the names in the order of the logits.")  # fmt: skip
     return names
 

@@ -69,7 +69,7 @@ def test_columns_of_parquet_are_arrays(folder):
     expected = logits_of(read(folder), "val")
     (folder / "val.npz").unlink()
     for name in ("iid_test", "blurred"):
-        change(folder, name, mc_logits=np.zeros((6, 3, 2)))
+        change(folder, name, mc_logits=np.full((6, 3, 2), 2.0))
     pd.DataFrame(columns).to_parquet(folder / "val.parquet")
     said = read(folder).outputs["val"]["cross_entropy"]
     np.testing.assert_allclose(said.logits, expected, rtol=1e-6)
