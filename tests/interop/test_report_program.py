@@ -25,6 +25,14 @@ NAMED = {"mrn": "90210{}", "patient_name": "Doe {}", "filename": "doe{}.png", "l
 STUDIES = {"iid_study": "${data.dataset}", "in_class_study": "dermoscopyallbarcelona"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_core():
+    """Of so few images threads make nothing faster: they wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory) -> Path:
     """An experiment of FD-Shifts with images, one of them with a name that is code where text becomes HTML."""
@@ -154,3 +162,18 @@ def test_errors_of_the_program_are_sentences(experiment, options, words, capsys)
 def test_what_is_no_experiment_is_refused(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert "is nothing that can be read" in capsys.readouterr().err
+
+
+def test_nine_images_a_set_are_enough_for_a_report(tmp_path):
+    """Nothing that takes more patients keeps the rest from being seen."""
+    rng, labels, rows = np.random.default_rng(0), np.arange(9) % 2, []
+    for name in ("iid_test", "other"):
+        scores, features = 3 * rng.normal(size=(9, 2)), rng.normal(size=(9, 3))
+        np.savez(tmp_path / f"{name}.npz", logits=scores, labels=labels, features=features)
+        rows += [{"test_set": name, "label": "ab"[label], "scanner": "A"} for label in labels]
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    options = ["--resamples", "20", "--csfs", "msr", "--metrics", "auroc_f"]
+    assert report.main([str(tmp_path), *options]) == 0
+    task = task_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert task["points"]["row"] == [*range(9)] * 2 and not task["slices"]
+    assert any("No slice was tried" in note for note in task["notes"])
