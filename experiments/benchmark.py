@@ -194,7 +194,7 @@ def run(config: Config, out: Path, *, images: bool) -> None:
             tasks.append(task)
         if jax.process_index() != 0:
             return
-        for number_of_task, step in enumerate(write_outcome(config, tasks, out, images=images)):
+        for number_of_task, step in enumerate(write_outcome(config, tasks, out, images=images, progress=show)):
             show(step, len(names) + 0.1 * number_of_task)
         show("done", len(names) * 1.1)
     print_summary(config, tasks, out)

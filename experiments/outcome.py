@@ -18,7 +18,14 @@ TITLE: Final = "Silent failures: where, how confident, and why"
 """Of a report."""
 
 
-def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: bool) -> Iterator[str]:
+def write_outcome(
+    config: Config,
+    tasks: Sequence[Task],
+    out: Path,
+    *,
+    images: bool,
+    progress: Callable[[str], object] = lambda step: None,
+) -> Iterator[str]:
     """Writes results, tables, figures and the report; yields what it is about to do, once a task.
 
     Args:
@@ -26,6 +33,7 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         tasks: Its tasks, all scored.
         out: The run folder.
         images: Put thumbnails into the report.
+        progress: Called with how far an embedding is.
     """
     found = {name: study.collect(tasks, name) for name in study.TABLES}
     csfs = study.entries_of(config)
@@ -44,7 +52,7 @@ def write_outcome(config: Config, tasks: Sequence[Task], out: Path, *, images: b
         yield f"{task.name}: embedding and figures"
         # All is kept, and the report below reads it again.
         own = found["summary"][found["summary"]["task"] == task.name]
-        curves = task_report(config, task, own, images=False).curves
+        curves = task_report(config, task, own, images=False, progress=progress).curves
         chart = views.risk_coverage(curves, title=f"{task.name}: selective risk against coverage")
         save_figure(out / "figures" / f"risk_coverage_{task.name}", chart)
     yield "report"
@@ -63,6 +71,7 @@ def write_run_report(
     csfs: Sequence[str] = (),
     per_pair: bool = False,
     max_megabytes: float = 25,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> None:
     """Writes the report of a run, the same file whenever it is asked for.
 
@@ -77,8 +86,9 @@ def write_run_report(
         csfs: Scores that are shown, of those of the run; none is all.
         per_pair: A latent space for each shift with the i.i.d. images, each a page of its own; then nothing is kept.
         max_megabytes: How large the file may become.
+        progress: Called with how far an embedding is.
     """
-    summary = study.collect(tasks, "summary")
+    summary = whole = study.collect(tasks, "summary")
     guarantees = study.collect(tasks, "guarantees")
     if csfs:
         entries = study.entries_of(config)
@@ -86,7 +96,7 @@ def write_run_report(
             raise ValueError(f"The run has the scores {', '.join(entries)}, and not {', '.join(unknown)}.")
         summary, guarantees = (table[table["csf"].isin(csfs)] for table in (summary, guarantees))
     results = []
-    options: dict[str, Any] = {"images": images, "show": show, "columns": columns, "size": size}
+    options: dict[str, Any] = {"images": images, "show": show, "columns": columns, "size": size, "progress": progress}
     pages = []
     for task in tasks:
         own = summary[summary["task"] == task.name]
@@ -101,7 +111,9 @@ def write_run_report(
             ]
         for name, test_sets in made:
             shown = own[own["shift"].isin([one.shift for one in test_sets])].assign(task=name)
-            page = task_report(config, task._replace(test_sets=test_sets), own, pair=per_pair, **options)
+            # What is kept is of all scores, whichever are shown.
+            of_all = whole[whole["task"] == task.name]
+            page = task_report(config, task._replace(test_sets=test_sets), of_all, pair=per_pair, **options)
             pages.append(
                 report.only_csfs(page._replace(name=name, promises=promises), csfs or study.entries_of(config))
             )
@@ -174,6 +186,7 @@ def task_report(
     columns: Sequence[str] | None = None,
     size: int | None = None,
     pair: bool = False,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> report.TaskReport:
     """Returns what the report shows of a task, from the files of its first network; what is computed is kept.
 
@@ -185,7 +198,8 @@ def task_report(
         show: Columns of the images' table that are shown with each image.
         columns: By which slices tell images apart, if not by all that name nobody: then nothing is kept.
         size: How many images are embedded at most, if not as many as the run says: then nothing is kept.
-        pair: The task is one with some of its test sets: then nothing is kept.
+        pair: The task is one with some of its test sets: then nothing is kept but the embedding, as with a size.
+        progress: Called with how far the embedding is.
     """
     seed, dataset = config.seeds[0], task.dataset
     whole = dataset.table.assign(file_name=dataset.table["image_path"])
@@ -207,7 +221,9 @@ def task_report(
         seed=config.data_seed,
         num_jobs=os.cpu_count() or 1,
         notes=dataset.notes,
-        keep=(lambda name, make: kept(task.folder / "report" / f"{name}.parquet", make))
+        cache=task.folder / "report",
+        progress=report.in_percent(lambda step: progress(f"{task.name}: {step}")),
+        keep=kept(config, task, summary)
         if size is None and columns is None and not pair
         else lambda name, make: make(),
     )
@@ -230,8 +246,20 @@ class Stored(Mapping[str, Said]):
         return len(self.names)
 
 
-def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Returns the table at `path`, made and written first where it is missing."""
-    if not path.exists():
-        storage.write_table(path, make())
-    return pd.read_parquet(path)
+def kept(config: Config, task: Task, summary: pd.DataFrame) -> report.Keep:
+    """Returns what keeps a task's tables beside its scores for as long as nothing that they are made of changes."""
+    seed = config.seeds[0]
+    folders = [task.network_folder(method, seed) for method in config.methods]
+    settings = {
+        "size": config.embedded_images,
+        "seeds": [seed, config.data_seed],
+        "methods": list(config.methods),
+        "csfs": [*study.entries_of(config)],
+        "calibrate": config.calibrate,
+        "network": task.settings.network,
+        "test_sets": [[*one] for one in task.test_sets],
+        "images": (task.folder / "images.sha256").read_text(encoding="utf-8"),
+        "summary": summary.to_csv(index=False),
+    }
+    files = [file for folder in folders for file in (folder / "head.npz", *(folder / "outputs").glob("*.npz"))]
+    return report.keep_in(task.folder / "report", settings, files)

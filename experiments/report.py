@@ -20,7 +20,7 @@ import tyro
 from rich.markup import escape
 
 from experiments.benchmark import remembered_interruption
-from experiments.compilation import use_compilation_cache
+from experiments.compilation import cache_folder, use_compilation_cache
 from experiments.outcome import TITLE, write_run_report
 from experiments.terminal import console, exit_status, print_areas
 from sfjax import interop, report, study
@@ -143,6 +143,7 @@ def of_run(chosen: Arguments, out: Path, show: Callable[[str], object]) -> bool:
         size=chosen.size,
         csfs=chosen.csfs,
         per_pair=chosen.per_pair,
+        progress=show,
         max_megabytes=chosen.max_megabytes,
     )
     return chosen.images
@@ -185,6 +186,8 @@ def of_others(chosen: Arguments, out: Path, show: Callable[[str], object]) -> bo
         images=chosen.images,
         show=("file_name",) if chosen.file_names else (),
         columns=chosen.attributes or None,
+        # Nothing but the report is written into a folder that is not ours.
+        cache=cache_folder("embeddings"),
         progress=show,
     )
     show("report")

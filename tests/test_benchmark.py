@@ -161,6 +161,8 @@ def test_the_report_can_be_made_again_and_is_the_same(undisturbed, tmp_path, cap
     again = tmp_path / "again.html"
     assert report.main([str(undisturbed), "--out", str(again)]) == 0
     assert again.read_bytes() == (undisturbed / "report.html").read_bytes()
+    kept = {path.name for path in (undisturbed / "dermoscopy" / "report").iterdir()}
+    assert "digest.txt" in kept and sum(name.startswith("embedding_") for name in kept) == 4
     # Names are shown only when they are asked for.
     points = pd.read_parquet(undisturbed / "dermoscopy" / "report" / "points.parquet")
     assert not {"file_name", "image_path", "patient_id"} & set(points)

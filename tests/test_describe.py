@@ -1,12 +1,14 @@
 """Everything that the report shows of a task: what is kept, what costs, and columns called like the page's own."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from sfjax.outputs import Outputs
-from sfjax.report import build, describe
+from sfjax.report import build, describe, in_percent, keep_in, keeping
 from sfjax.study import TestSet
 from sfjax.study.evaluation import FailureCosts, Scorers, learn
 
@@ -64,7 +66,18 @@ def described(**options):
 
 
 @pytest.fixture(scope="module")
-def twice():
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    """What is said while the embedding is made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def twice(folder, said):
     """The task without images, then with them, what is kept in between, and how often strips were made."""
     kept: dict[str, pd.DataFrame] = {}
     made = []
@@ -75,7 +88,8 @@ def twice():
         def keep(name, make):
             return kept[name] if name in kept else kept.setdefault(name, make())
 
-        return described(keep=keep), described(keep=keep, draw=draw), made
+        first = described(keep=keep, cache=folder, progress=in_percent(said.append, step=25))
+        return first, described(keep=keep, draw=draw), made
 
 
 def test_a_slice_has_its_images_whatever_its_attribute_is_called(twice):
@@ -109,3 +123,34 @@ def test_strips_are_made_once_and_pictures_of_them_later(twice):
     # Of each image one picture a level: the same level, the same gray.
     by_level = images.strips.groupby("level")["image"].agg(lambda some: {images.strip_images[key] for key in some})
     assert by_level.map(len).tolist() == [1, 1, 1] and len(set.union(*by_level)) == 3
+
+
+def test_an_embedding_is_kept_and_says_how_far_it_is(twice, folder, said):
+    assert said == [f"embedding: {percent} %" for percent in (25, 50, 75, 100)]
+    # In three dimensions and in two, the fit and what was placed into it.
+    assert len(list(folder.glob("embedding_*.npy"))) == 4
+
+
+def test_kept_tables_are_made_anew_when_what_they_are_made_of_changes(tmp_path, monkeypatch):
+    source = tmp_path / "outputs.npz"
+    source.write_bytes(b"one")
+    made = []
+
+    def ask(**settings):
+        def make() -> pd.DataFrame:
+            made.append(len(made))
+            return pd.DataFrame({"n": [len(made)]})
+
+        return keep_in(tmp_path / "kept", settings, [source])("points", make)["n"].item()
+
+    assert [ask(size=5), ask(size=5)] == [1, 1]
+    assert [ask(size=6), ask(size=6)] == [2, 2]
+    source.touch()
+    assert ask(size=6) == 2  # a copy with another date
+    source.write_bytes(b"two")  # as many bytes
+    assert [ask(size=6), ask(size=6)] == [3, 3]
+    monkeypatch.setattr(keeping, "_code", lambda: "another")
+    assert ask(size=6) == 4
+    (tmp_path / "kept" / "digest.txt").unlink()
+    assert ask(size=6) == 5
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"points.parquet", "digest.txt"}

@@ -2,8 +2,9 @@
 
 from sfjax.report.attributes import slice_attributes
 from sfjax.report.bins import ScoreTables, operating_table, score_tables
-from sfjax.report.build import describe, only_csfs
+from sfjax.report.build import describe, in_percent, only_csfs
 from sfjax.report.diagnosis import diagnose
+from sfjax.report.keeping import Keep, keep_in
 from sfjax.report.page import TaskReport, write_report
 from sfjax.report.scoring import Scored, score
 from sfjax.report.slices import failure_slices
@@ -11,6 +12,7 @@ from sfjax.report.strips import Strips, corrupted_images, strip_pictures, strips
 from sfjax.report.tables import Points, cluster_images, curves_table, points_table
 
 __all__ = [
+    "Keep",
     "Points",
     "ScoreTables",
     "Scored",
@@ -22,6 +24,8 @@ __all__ = [
     "describe",
     "diagnose",
     "failure_slices",
+    "in_percent",
+    "keep_in",
     "only_csfs",
     "operating_table",
     "points_table",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ from sfjax.outputs import Outputs
 from sfjax.report.attributes import CLUSTER, check_attributes, slice_attributes
 from sfjax.report.bins import operating_table, score_tables
 from sfjax.report.diagnosis import diagnose
+from sfjax.report.keeping import Keep
 from sfjax.report.page import TaskReport
 from sfjax.report.slices import failure_slices
 from sfjax.report.strips import Draw, strip_pictures, strips_table
@@ -24,8 +26,6 @@ from sfjax.study.tasks import TestSet
 from sfjax.views.slices import ATTRIBUTE
 from sfjax.views.tables import SOURCE, csf_names
 
-Keep = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
-"""Returns the table of a name, made by the function, or kept from before."""
 NAMES = "file_name"
 """The column of images' names, which is shown only if it is asked for."""
 PLACES: Final = ("test_set", CLUSTER)
@@ -56,6 +56,8 @@ def describe(
     seed: int = 0,
     num_jobs: int = 1,
     notes: Sequence[str] = (),
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
     keep: Keep = lambda name, make: make(),
 ) -> TaskReport:
     """Returns what the report shows of a task.
@@ -84,6 +86,8 @@ def describe(
         seed: Of samples, embedding and resamples.
         num_jobs: Processor cores.
         notes: Sentences below the views.
+        cache: Folder that keeps embeddings, by what they are made of: other sizes and pairs do not pay twice.
+        progress: Called with (steps done, steps in all) of the embedding.
         keep: Where tables are kept that take long.
 
     Raises:
@@ -108,6 +112,7 @@ def describe(
             "network": network,
             "num_jobs": num_jobs,
         }
+        options |= {"cache": cache, "progress": progress}
         made = points_table(features, about, classes, learned(), **options)
         made.table.attrs["note"] = f"{made.note} {lacking}".strip()  # Parquet keeps these with the table
         made.table.attrs["probabilities"] = [csf for csf in learned().csfs if learned().has_probability(csf)]
@@ -131,7 +136,7 @@ def describe(
     further = (
         keep("attributes", lambda: _attributes(about, table, attributes, columns)) if attributes else pd.DataFrame()
     )
-    table = table.assign(**further, **_columns(table, about, show))
+    table = table.assign(**{str(name): of for name, of in further.items()}, **_columns(table, about, show))
     in_strips, strips, pictures = aligned(test_sets, tables), pd.DataFrame(), {}
     if len(of_source) == 1 and any(one.kind == "corruption" for one in in_strips):
         strips = keep("strips", lambda: strips_table(outputs, in_strips, classes, learned(), None).table)
@@ -158,6 +163,24 @@ def describe(
         confusion=keep("confusion", lambda: counts().confusion),
         operating=keep("operating", lambda: operating_table(said(), about, learned())) if of_source else pd.DataFrame(),
     )
+
+
+def in_percent(show: Callable[[str], object], *, step: int = 10) -> Callable[[int, int], object]:
+    """Returns a `progress` that says so many percent of the embedding are done, once a step.
+
+    Args:
+        show: Called with what to say.
+        step: Percent.
+    """
+    said = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if (now := 100 * done // total // step * step) > said:
+            said = now
+            show(f"embedding: {now} %")
+
+    return progress
 
 
 def middle_levels(test_sets: Sequence[TestSet]) -> list[TestSet]:

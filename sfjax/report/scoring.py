@@ -7,6 +7,7 @@ scored = report.score(experiment)
 report.write_report("report.html", [scored.report], scored.summary, title=experiment.name)
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -22,7 +23,7 @@ from sfjax.interop import Experiment
 from sfjax.metrics import resamples_needed
 from sfjax.outputs import take
 from sfjax.report.attributes import check_attributes
-from sfjax.report.build import describe
+from sfjax.report.build import describe, in_percent
 from sfjax.report.page import TaskReport
 from sfjax.report.strips import Draw
 from sfjax.study import overviews, promises
@@ -75,6 +76,7 @@ def score(
     images: bool = True,
     show: Sequence[str] = (),
     columns: Sequence[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     progress: Callable[[str], object] = lambda step: None,
 ) -> Scored:
     """Returns the benchmark's tables of an experiment, and what the report shows of it.
@@ -92,6 +94,7 @@ def score(
         show: Columns of the experiment's tables that the report shows with each image.
         columns: By which slices tell images apart, besides label, domain, subclass and cluster; None for all that name
             nobody.
+        cache: Folder that keeps embeddings, by what they are made of; None keeps nothing.
         progress: Called with what comes next.
 
     Raises:
@@ -168,6 +171,8 @@ def score(
         seed=seed,
         num_jobs=num_jobs,
         notes=notes,
+        cache=cache,
+        progress=in_percent(progress),
     )
     return Scored(report, **whole)
 

@@ -124,8 +124,9 @@ def strip_pictures(
     clean = next(one for one in test_sets if one.kind == "iid")
     images: dict[int, str] = {}
     shown = table.drop_duplicates("image")
-    for (shift, level), rows in shown.groupby(["corruption", "level"], sort=False):
-        of = clean if level == 0 else places[str(shift), int(level)]
+    for _, rows in shown.groupby(["corruption", "level"], sort=False):
+        shift, level = rows["corruption"].iloc[0], rows["level"].iloc[0]
+        of = clean if level == 0 else places[shift, level]
         uris = views.thumbnails(draw(of, rows["sample"].to_numpy()), pixels=pixels)
         images |= zip(rows["image"].tolist(), uris, strict=True)
     return images

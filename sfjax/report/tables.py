@@ -323,13 +323,13 @@ def verdicts_of(
     known = (kinds == SOURCE, kinds != PLACED, np.ones(len(kinds), bool))
     reference = next(some for some in known if some.any())
     confidence = confidences(said, scorers, said.score[:, reference])
-    cost: Sequence[np.ndarray | None] = [None] * len(scorers.csfs)
+    cost: list[np.ndarray | None] = [None] * len(scorers.csfs)
     if costs is not None:
         labels = np.concatenate([tables[name]["label"].to_numpy(str) for name in outputs])
         weights = [tables[name].get("loss_weight", pd.Series(1.0, tables[name].index)) for name in outputs]
-        cost = costs.of(labels, np.concatenate(weights).astype(np.float64), said)
-    rows = zip(scorers.csfs, said.score, said.predicted, confidence, cost, strict=True)
-    return {csf: Verdict(*row) for csf, *row in rows}
+        cost = list(costs.of(labels, np.concatenate(weights).astype(np.float64), said))
+    rows = zip(said.score, said.predicted, confidence, cost, strict=True)
+    return {csf: Verdict(*row) for csf, row in zip(scorers.csfs, rows, strict=True)}
 
 
 def confidences(said: Evaluated, scorers: Scorers, reference: Float[np.ndarray, "s m"]) -> Float[np.ndarray, "s n"]:

@@ -75,6 +75,7 @@ def made(experiment) -> Made:
     options = ["--resamples", "50", "--csfs", "msr", "energy", "--file-names", "--metrics", "auroc_f"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setattr(report.report, "score", recorded)
+        patch.setattr(report, "cache_folder", lambda name: experiment.parent / "caches" / name)
         assert report.main([str(experiment), *options]) == 0
     page = (experiment / "report.html").read_text(encoding="utf-8")
     return Made(page, printed.getvalue(), found[0])
@@ -92,6 +93,8 @@ def test_the_report_of_another_program_is_one_file_with_images(made, experiment)
     assert task["csfs"] == ["msr", "energy"] and [one["test_set"] for one in task["sets"]] == ["iid_test", "barcelona"]
     assert page.count('":"UklGR') == 70  # the beginning of every WebP, each image once
     assert {path.name for path in experiment.iterdir()} == {"hydra", "test_results", "data", "report.html"}
+    # Embeddings are kept among the user's caches: the folder is another program's.
+    assert len(list((experiment.parent / "caches" / "embeddings").glob("embedding_*.npy"))) == 2
     # The table of areas is on standard output, as the benchmark prints it.
     assert "AURC x 1000" in printed and "of one network" in printed and "over seeds" not in printed
     assert "barcelona" in printed and "report.html" in printed
