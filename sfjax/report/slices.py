@@ -56,8 +56,7 @@ def failure_slices(
     within each test set and over all of them; of attributes that select the same images the first stands for all. The
     test is Fisher's exact one, of one side: slices that are safer than the rest are not looked for. Where patients have
     several images, it is done on one image a patient, drawn `DRAWS` times, and p is twice the median, which is valid
-    however the images of a patient and the draws depend on each other, and loses less than twice the mean, which a few
-    unlucky draws rule. Holm's adjustment is over all that was tried of
+    however the images of a patient and the draws depend on each other. Holm's adjustment is over all that was tried of
     a csf. The interval of a rate is Clopper and Pearson's, of as many images as the patients are worth.
 
     Slices that are not significant fill up to `ALSO_SHOWN` a csf.
@@ -106,17 +105,14 @@ def failure_slices(
         found = pd.DataFrame(columns=pd.Index(SLICES))
         found.attrs["note"] = f"No slice was tried for silent failures: {rule}, and none has as many."
         return found
-    parts = []
-    for i, csf in enumerate(scorers.csfs):
-        parts.append(_of_csf(tried, i, csf, silent=scorers.has_probability(csf), level=level))
+    known = scorers.has_probability
+    parts = [_of_csf(tried, i, csf, silent=known(csf), level=level) for i, csf in enumerate(scorers.csfs)]
     found = pd.concat(parts, ignore_index=True)
     exemplars = _exemplars(found, about, own, event, said, scorers, points)
     found = found.assign(slice=np.arange(len(found)), exemplars=exemplars)
-    numbers = len(tried.candidates)
-    found.attrs["note"] = (
-        f"{numbers} slices were tried ({rule}); p is adjusted for all of them (Holm). "
-        + (f"Columns that {NO_ATTRIBUTES} were left out: {', '.join(left_out)}." if left_out else "")
-    ).strip()
+    out = f" Columns that {NO_ATTRIBUTES} were left out: {', '.join(left_out)}." if left_out else ""
+    count = len(tried.candidates)
+    found.attrs["note"] = f"{count} slices were tried ({rule}); p is adjusted for all of them (Holm).{out}"
     return found[[*SLICES, *(column for column in found.columns if column not in SLICES)]]
 
 
