@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import compare
+from experiments import compare, compare_page
 from sfjax import metrics, outputs
 from sfjax.csf import CSFS
 from sfjax.data import dataset_from_arrays
 from sfjax.outputs import Outputs
 from sfjax.study import PRESETS, TestSet, storage
-from sfjax.study.compare import Side, compare_sides, exceeded
+from sfjax.study.compare import Side, compare_sides
 from sfjax.study.config import as_json, from_json
 from sfjax.study.evaluation import learn
+from sfjax.study.limits import exceeded
 from sfjax.study.run import shareable
 
 N = 120
@@ -229,7 +230,7 @@ FAST = ("--resamples", str(RESAMPLES), "--metrics", *SOME)
 
 
 def test_the_program_writes_what_changed_and_stops_a_pipeline(runs, dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(compare, "load_task", lambda config, name: dataset)
+    monkeypatch.setattr(compare_page, "load_task", lambda config, name: dataset)
     assert compare.main([*runs, "--out", str(tmp_path), *FAST]) == 0
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"differences.csv", "changed.csv", "compare.md", "changed.html"}

@@ -12,13 +12,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy.stats import hypergeom
 
 from sfjax.data import patient_groups
 from sfjax.metrics import holm
-from sfjax.metrics.by_patient import clopper_pearson
 from sfjax.metrics.scored import SILENT_ABOVE
 from sfjax.report.attributes import CLUSTER, NO_ATTRIBUTES, slice_attributes
+from sfjax.report.slice_counts import slice_counts
 from sfjax.report.tables import PLACED, cluster_images
 from sfjax.study.evaluation import Evaluated, Said, Scorers, evaluate, first_network, thresholds, together
 from sfjax.views.slices import ALL_SETS, SLICES
@@ -26,8 +25,6 @@ from sfjax.views.slices import ALL_SETS, SLICES
 FEWEST_PATIENTS: Final = 10
 """A slice and its rest have so many patients at least. In a family of 100 against 2 % elsewhere, a slice of ten images
 is found if four of them fail silently, one of a hundred if nine do."""
-DRAWS: Final = 50
-"""Of one image a patient, where some have several."""
 EXEMPLARS: Final = 6
 LEVEL: Final = 0.05
 ALSO_SHOWN: Final = 5
@@ -183,7 +180,7 @@ def _try(
         if not len(candidates):
             continue
         parts.append(candidates)
-        counts.append(_counts(event[:, rows], member, patients[rows], rng))
+        counts.append(slice_counts(event[:, rows], member, patients[rows], rng))
     if not parts:
         return None
     return _Tried(pd.concat(parts, ignore_index=True), *(np.concatenate(one, axis=1) for one in zip(*counts)))
@@ -235,76 +232,6 @@ def _words(candidates: pd.DataFrame, member: Float[np.ndarray, "n k"]) -> list[s
                 told[attribute[named[i]]] = f"{attribute[named[i]]} = {value[named[i]]} ({shares})"
         words[place] = ", ".join(list(told.values())[:2])
     return words
-
-
-def _counts(
-    event: Bool[np.ndarray, "s n"],
-    member: Float[np.ndarray, "n k"],
-    patients: Int[np.ndarray, " n"],
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, ...]:
-    """Returns silent failures in and outside each slice, both ends of the rate's interval, and p."""
-    count, size = event.astype(np.float32) @ member, member.sum(axis=0)
-    total = event.sum(axis=1, keepdims=True)
-    rate, rest = count / size, (total - count) / (len(member) - size)
-    codes = np.unique(patients, return_inverse=True)[1]
-    single = codes.max() + 1 == len(codes)
-    low, high = _interval(event, member, codes, count, size)
-    draws = [np.arange(len(codes))] if single else [_one_a_patient(codes, rng) for _ in range(DRAWS)]
-    p = _fisher(event, member, np.stack(draws))
-    p = p[0] if single else np.minimum(2 * np.median(p, axis=0), 1)
-    whole = (np.rint(x).astype(np.int64) for x in (count, total - count))
-    return *whole, low, high, np.where(rate > rest, p, 1.0)
-
-
-def _one_a_patient(codes: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " g"]:
-    shuffled = rng.permutation(len(codes))
-    return shuffled[np.unique(codes[shuffled], return_index=True)[1]]
-
-
-def _fisher(
-    event: Bool[np.ndarray, "s n"], member: Float[np.ndarray, "n k"], draws: Int[np.ndarray, "d m"]
-) -> Float[np.ndarray, "d s k"]:
-    """Returns of the images of each draw the chance of as many events in each slice or more, if they fell anywhere."""
-    base = draws.shape[1] + 1
-    cells = []
-    for rows in draws:
-        drawn = event[:, rows]
-        count, size = (
-            np.rint(x).astype(np.int64) for x in (drawn.astype(np.float32) @ member[rows], member[rows].sum(0))
-        )
-        cells.append((count * base + drawn.sum(axis=1, keepdims=True)) * base + size)
-    # Many scores and draws agree on every number, and each distribution is slow.
-    distinct, place = np.unique(np.stack(cells), return_inverse=True)
-    rest, size = np.divmod(distinct, base)
-    count, total = np.divmod(rest, base)
-    p = hypergeom.sf(count - 1, base - 1, total, size)
-    return np.clip(p, 0, 1)[place].reshape(len(draws), len(event), member.shape[1])
-
-
-def _interval(
-    event: Bool[np.ndarray, "s n"],
-    member: Float[np.ndarray, "n k"],
-    codes: Int[np.ndarray, " n"],
-    count: Float[np.ndarray, "s k"],
-    size: Float[np.ndarray, " k"],
-) -> tuple[Float[np.ndarray, "s k"], Float[np.ndarray, "s k"]]:
-    """Returns Clopper and Pearson's 95 % interval of each rate, of as many images as the slice's patients are worth."""
-    worth = np.broadcast_to(size.astype(np.float64), count.shape)
-    if codes.max() + 1 < len(codes):
-        order = np.argsort(codes, kind="stable")
-        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-        per_patient = np.add.reduceat(member[order], starts, axis=0)
-        patients = (per_patient > 0).sum(axis=0)
-        rows = []
-        for failed, rate in zip(event, count / size, strict=True):
-            failures = np.add.reduceat(member[order] * failed[order, None], starts, axis=0)
-            spread = ((failures - per_patient * rate) ** 2).sum(axis=0) / size**2
-            plain = rate * (1 - rate)
-            rows.append(np.where(plain > 0, plain / np.where(spread > 0, spread, 1), patients))
-        worth = np.clip(np.stack(rows), 1, np.maximum(size, patients))
-    failures = count / size * worth
-    return clopper_pearson(failures, worth)
 
 
 def _of_csf(tried: _Tried, csf: int, name: str, *, silent: bool, level: float) -> pd.DataFrame:
