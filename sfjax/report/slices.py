@@ -109,7 +109,7 @@ def failure_slices(
     found = found.assign(slice=np.arange(len(found)), exemplars=exemplars)
     out = f" Columns that {NO_ATTRIBUTES} were left out: {', '.join(left_out)}." if left_out else ""
     count = len(tried.candidates)
-    found.attrs["note"] = f"{count} slices were tried ({rule}); p is adjusted for all of them (Holm).{out}"
+    found.attrs["note"] = f"Up to {count} slices were tried a score ({rule}); p is adjusted for these (Holm).{out}"
     return found[[*SLICES, *(column for column in found.columns if column not in SLICES)]]
 
 
