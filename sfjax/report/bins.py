@@ -5,7 +5,7 @@ patient, and wide rather than narrow where there are several.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,7 @@ from sfjax.metrics.by_patient import clopper_pearson
 from sfjax.metrics.calibration import SLACK
 from sfjax.report.tables import check_outputs, verdicts_of
 from sfjax.study.evaluation import Said, Scorers, first_network
-
-SOURCE: Final = "iid"
-"""The kind of test set on which working points are chosen."""
+from sfjax.views.tables import SOURCE
 
 
 class ScoreTables(NamedTuple):

@@ -65,22 +65,7 @@ def latent_3d(
     else:
         pick = alt.selection_point(name="sf_pick", fields=["id"], on="click", clear="dblclick", empty=False)
         marks, marked = marks.add_params(pick), pick
-    ring = (
-        base.transform_filter(marked)
-        .mark_point(
-            filled=False,
-            opacity=1,
-            size=260,
-            strokeWidth=2.5,
-            clip=True,
-            aria=False,
-            tooltip=None,
-            shape="circle",
-            stroke=alt.expr(themed(lambda p: p.accent)),
-        )
-        .encode(x=alt.XValue(alt.expr(at.x)), y=alt.YValue(alt.expr(at.y)))
-        .properties(name="sf_ring")
-    )
+    ring = scatter.ring(base, marked, alt.XValue(alt.expr(at.x)), alt.YValue(alt.expr(at.y)))
     edges = camera.cube(alt.expr(themed(lambda p: p.line)))
     return (
         alt.LayerChart(layer=[camera.pad(), edges, marks, ring, scatter.legend()])

@@ -131,22 +131,7 @@ def flat_layers(
         .encode(x=x, y=y)
         .properties(name="sf_points")
     )
-    ring = (
-        base.transform_filter(marked)
-        .mark_point(
-            filled=False,
-            opacity=1,
-            size=260,
-            strokeWidth=2.5,
-            clip=True,
-            aria=False,
-            tooltip=None,
-            shape="circle",
-            stroke=alt.expr(themed(lambda p: p.accent)),
-        )
-        .encode(x=x, y=y)
-        .properties(name="sf_ring")
-    )
+    ring = scatter.ring(base, marked, x, y)
     lines = [_density(table, x, y), _key(size)] if density else []
     return [pad, *lines, marks, ring, scatter.legend(str(size)), _counts(inline.reference(table, "sf_points"), size)]
 

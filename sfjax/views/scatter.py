@@ -213,3 +213,30 @@ def parameters(table: pd.DataFrame, *, linked: bool) -> list[alt.Parameter]:
     """Returns the parameters that both scatters have."""
     marked = [alt.param(name="sf_marked", value=[])] if linked else []
     return [*inputs(table, linked=linked), *marked, theme.dark_param(linked=linked)]
+
+
+def ring(base: alt.Chart, marked: str | alt.Parameter, x: alt.X | alt.XValue, y: alt.Y | alt.YValue) -> alt.Chart:
+    """Returns the layer that rings what is marked.
+
+    Args:
+        base: The points that are shown.
+        marked: Expression or selection of those that are marked.
+        x: Where they lie.
+        y: As `x`.
+    """
+    return (
+        base.transform_filter(marked)
+        .mark_point(
+            filled=False,
+            opacity=1,
+            size=260,
+            strokeWidth=2.5,
+            clip=True,
+            aria=False,
+            tooltip=None,
+            shape="circle",
+            stroke=alt.expr(themed(lambda p: p.accent)),
+        )
+        .encode(x=x, y=y)
+        .properties(name="sf_ring")
+    )
